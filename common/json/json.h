@@ -1,0 +1,58 @@
+/*
+ * json.h - the door to the JSON library (yajl): a strict reader that hands numbers over as text, and
+ * a writer.  yajl because money must not become a float: it gives each number as it was written.
+ */
+#ifndef SPENDD_JSON_JSON_H
+#define SPENDD_JSON_JSON_H
+
+#include "common/base/attr.h"
+#include "common/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Writer: appends to a buffer that it owns; text strings are validated UTF-8 (else replaced). */
+struct json_out;
+struct json_out *json_out_new(bool pretty);
+void json_out_free(struct json_out **out);
+void json_object(struct json_out *out);
+void json_array(struct json_out *out);
+void json_end(struct json_out *out); /* closes the innermost */
+void json_key(struct json_out *out, const char *key);
+void json_string(struct json_out *out, const char *text);
+void json_bytes(struct json_out *out, const char *text, size_t length);
+void json_number(struct json_out *out, int64_t number);
+void json_bool(struct json_out *out, bool value);
+void json_null(struct json_out *out);
+/* The text so far, NUL-terminated, borrowed until the next call. */
+const char *json_text(struct json_out *out, size_t *length);
+void json_clear(struct json_out *out);
+
+/* Reader: events to a table of functions, bounded depth.  Returning false from one stops the parse. */
+struct json_handler {
+    bool (*null)(void *arg);
+    bool (*boolean)(void *arg, bool value);
+    bool (*number)(void *arg, const char *text, size_t length);
+    bool (*string)(void *arg, const char *text, size_t length);
+    bool (*start_object)(void *arg);
+    bool (*key)(void *arg, const char *text, size_t length);
+    bool (*end_object)(void *arg);
+    bool (*start_array)(void *arg);
+    bool (*end_array)(void *arg);
+};
+
+struct json_in;
+struct json_in *json_in_new(const struct json_handler *handler, void *arg);
+void json_in_free(struct json_in **in);
+
+/* Parses one whole text.  0, or -1 with err (syntax, UTF-8, depth, stopped) and *offset = the byte
+ * where it went wrong.  Reusable. */
+int json_parse(struct json_in *in, const char *text, size_t length, size_t *offset,
+               struct err *err) MUST_CHECK;
+
+/* Bytes of the text already consumed at the time of a callback (end of the current token): with it a
+ * caller can keep a value as its own text. */
+size_t json_position(const struct json_in *in);
+
+#endif

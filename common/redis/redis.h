@@ -1,0 +1,81 @@
+/*
+ * redis.h - the door to Redis: one non-blocking connection, driven by the worker's loop.
+ *
+ * The door owns the socket (connect deadline, keepalive, TCP_USER_TIMEOUT) and the reconnecting
+ * (exponential backoff, full jitter, for ever); hiredis only formats commands and reads replies.
+ * Commands are answered in order, each through its own function, exactly once: with the reply, or
+ * with NULL and a reason when the connection was lost, the deadline passed, or it was never up.
+ * A command that was answered with NULL may or may not have been carried out.
+ * Nothing here blocks; names are resolved before the first connect in a helper thread.
+ */
+#ifndef SPENDD_REDIS_REDIS_H
+#define SPENDD_REDIS_REDIS_H
+
+#include "common/base/attr.h"
+#include "common/base/clock.h"
+#include "common/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct harness;
+struct redis;
+
+enum redis_kind { REDIS_WORD, REDIS_BYTES, REDIS_NUMBER, REDIS_ARRAY, REDIS_NIL, REDIS_ERROR };
+
+/* A reply, borrowed for the call.  WORD, BYTES and ERROR have text; ARRAY has items. */
+struct redis_reply {
+    enum redis_kind kind;
+    const char *text;
+    size_t length;
+    int64_t number;
+    size_t items;
+    const struct redis_reply *item;
+};
+
+typedef void redis_reply_fn(void *arg, const struct redis_reply *reply, const char *reason);
+
+/* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME) and goes down. */
+typedef void redis_state_fn(void *arg, bool up, const char *reason);
+
+struct redis_options {
+    const char *url;    /* redis://[user:password@]host:port/db or unix:///path?db=0 */
+    const char *client; /* CLIENT SETNAME */
+    int64_t connect_ms, command_ms, backoff_max_ms;
+};
+
+enum redis_script {
+#define SCRIPT(name, keys, lua) REDIS_##name,
+#include "common/redis/scripts.def"
+#undef SCRIPT
+    REDIS_SCRIPTS
+};
+
+/* Checks the URL without connecting. */
+int redis_url_check(const char *url, struct err *err) MUST_CHECK;
+
+/* Copies the options.  NULL and `err` for a bad URL or no memory.  Connecting starts with the loop. */
+struct redis *redis_open(struct harness *harness, const struct redis_options *options,
+                         redis_state_fn *state, void *arg, struct err *err);
+void redis_close(struct redis **redis); /* outstanding commands are answered with NULL first */
+
+bool redis_up(const struct redis *redis);
+size_t redis_outstanding(const struct redis *redis);
+
+/* Queues a command; never fails: if there is no connection it is answered NULL in the next turn.
+ * `lengths` may be NULL for C strings.  Arguments are copied. */
+void redis_command(struct redis *redis, int argc, const char *const *argv, const size_t *lengths,
+                   redis_reply_fn *answer, void *arg);
+
+/* Runs a script: EVALSHA, and EVAL once after NOSCRIPT.  argv = KEYS then ARGV. */
+void redis_script(struct redis *redis, enum redis_script script, int argc, const char *const *argv,
+                  const size_t *lengths, redis_reply_fn *answer, void *arg);
+
+/* True when `reply` is an array whose first item is the word. */
+bool redis_said(const struct redis_reply *reply, const char *word);
+
+/* An item as a number (integer reply, or decimal text); -1 if it is none. */
+int64_t redis_item_number(const struct redis_reply *reply, size_t index);
+
+#endif
