@@ -1,0 +1,103 @@
+# spendd - every target; `make help` prints them.  Sources are found by wildcard, everything is built
+# under build/MODE; one executable per row of workers/roster.def, linked with that row's libraries only.
+
+MODE    ?= release
+BUILD   ?= build/$(MODE)
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+BUILD_ID := $(VERSION)-$(shell git rev-parse --short=12 HEAD 2>/dev/null || echo source)
+
+PKG_CONFIG ?= pkg-config
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes
+ifdef CI
+WARNINGS += -Werror
+endif
+HARDENING := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -fPIE
+LINK_HARDENING := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
+
+CFLAGS_release := -O2 -g $(HARDENING)
+CFLAGS_debug   := -O0 -g3
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LDFLAGS_release := $(LINK_HARDENING)
+LDFLAGS_debug   :=
+LDFLAGS_asan    := -fsanitize=address,undefined
+
+# MUTANT=name builds a variant whose custody is broken on purpose (tests/mutants); never installed.
+CPPFLAGS += -I. -D_GNU_SOURCE -MMD -MP $(if $(MUTANT),-DMUTANT_$(MUTANT))
+CFLAGS   += -std=c11 $(WARNINGS) $(CFLAGS_$(MODE))
+LDFLAGS  += $(LDFLAGS_$(MODE))
+
+# --- what there is -------------------------------------------------------------------------------
+row       = $(shell sed -n 's/^WORKER.$(1),[^"]*"\([^"]*\)".*/\1/p' workers/roster.def)
+WORKERS  := $(shell sed -n 's/^WORKER.\([a-z_]*\),.*/\1/p' workers/roster.def)
+ROOM_LIBS := libzmq yajl libsodium hiredis libpq libconfig
+
+COMMON_SRC := $(wildcard common/*/*.c)
+COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)
+LIBSPENDD  := $(BUILD)/libspendd.a
+
+SPENDCTL_SRC   := supervisor/spendctl.c
+SUPERVISOR_SRC := $(filter-out $(SPENDCTL_SRC),$(wildcard supervisor/*.c))
+
+WORKER_EXE := $(WORKERS:%=$(BUILD)/libexec/spendd/%)
+SPENDD     := $(BUILD)/bin/spendd
+SPENDCTL   := $(BUILD)/bin/spendctl
+
+ROOM_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(ROOM_LIBS) 2>/dev/null)
+
+.PHONY: all debug asan
+all: $(SPENDD) $(SPENDCTL) $(WORKER_EXE) ## build everything (MODE=release|debug|asan)
+debug: ; +$(MAKE) MODE=debug ## build without optimisation
+asan:  ; +$(MAKE) MODE=asan ## build with AddressSanitizer and UBSan
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ROOM_CFLAGS) $(CFLAGS) -c $< -o $@
+
+# The build id is the first record on fd 3: only these two files hold it.
+$(BUILD)/common/harness/build.o: CPPFLAGS += -DSPENDD_BUILD='"$(BUILD_ID)"' -DSPENDD_VERSION='"$(VERSION)"'
+$(BUILD)/common/harness/build.o: $(BUILD)/build-id
+$(BUILD)/build-id: FORCE
+	@mkdir -p $(@D); echo '$(BUILD_ID)' | cmp -s - $@ || echo '$(BUILD_ID)' > $@
+FORCE:
+
+$(LIBSPENDD): $(COMMON_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(SPENDD): $(SUPERVISOR_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libconfig)
+
+$(SPENDCTL): $(SPENDCTL_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl)
+
+define worker_rule
+$(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1)/*.c)) $(LIBSPENDD)
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $(call row,$(1))) -lpthread
+endef
+$(foreach w,$(WORKERS),$(eval $(call worker_rule,$(w))))
+
+# --- tests -----------------------------------------------------------------------------------------
+# tests/unit/test_NAME.c says on its lines "links: path.c ..." and "libs: pkg ..." what it is linked with.
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT_EXE := $(UNIT_SRC:%.c=$(BUILD)/%)
+define unit_rule
+$(BUILD)/tests/unit/$(1): $(BUILD)/tests/unit/$(1).o $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n 's/^ \* links: *//p' tests/unit/$(1).c))
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs cmocka $(shell sed -n 's/^ \* libs: *//p' tests/unit/$(1).c)) -lpthread
+endef
+$(foreach t,$(notdir $(basename $(UNIT_SRC))),$(eval $(call unit_rule,$(t))))
+
+.PHONY: unit
+unit: $(UNIT_EXE) ## build and run the unit tests
+	@for t in $(UNIT_EXE); do $$t || exit 1; done
+
+.PHONY: clean help
+clean: ## remove everything that was built
+	rm -rf build
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 - \2/p' $(MAKEFILE_LIST) | sort
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
