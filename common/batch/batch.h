@@ -39,9 +39,12 @@ struct identity {
 };
 
 bool identity_equal(const struct identity *a, const struct identity *b);
+/* A uuid of 36 characters, lower case? */
+bool epoch_valid(const char *text, size_t length);
 
 /* CRC-32C (Castagnoli), as in RFC 3720; `crc` is 0 to begin, or a former result to go on. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
+uint32_t crc32c_software(uint32_t crc, const void *data, size_t bytes); /* the same, for the tests */
 
 /* Puts the header in front of a payload that already lies at to + RECORD_HEADER_BYTES. */
 void record_frame(unsigned char *to, size_t payload_bytes);
@@ -53,7 +56,9 @@ enum record_next { RECORD_OK, RECORD_END, RECORD_TORN };
 enum record_next record_next(const unsigned char *data, size_t bytes, size_t *offset,
                              const unsigned char **payload, size_t *payload_bytes);
 
-/* Reads a RECORD_DEAD body. */
+/* Writes and reads a RECORD_DEAD body (2 bytes more than its two parts; reason at most 65,535). */
+size_t record_dead_write(unsigned char *to, const char *reason, size_t reason_bytes,
+                         const void *refused, size_t refused_bytes);
 int record_dead(const unsigned char *body, size_t bytes, const char **reason, size_t *reason_bytes,
                 const unsigned char **refused, size_t *refused_bytes) MUST_CHECK;
 
