@@ -80,6 +80,23 @@ $(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1
 endef
 $(foreach w,$(WORKERS),$(eval $(call worker_rule,$(w))))
 
+# --- packages, demo ---------------------------------------------------------------------------------
+# Installs what is missing, and only then makes the rest: pkg-config may have come with it.
+# SKIP_DEPS=1: everything is there, or comes from elsewhere.
+DEPS    := $(if $(SKIP_DEPS),@true,packaging/install-deps.sh)
+PYTHON  ?= /usr/bin/python3
+# The demo's and the tests' libraries are the distribution's, so is the Python.  No plugin of somebody's
+# home may change what a test means.
+PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+
+.PHONY: deps demo
+deps: ## install the packages that building needs and that are missing
+	$(DEPS) build
+demo: ## packages, build, then a private Redis and PostgreSQL and a stream of events (TRACE=file.csv)
+	$(DEPS) run
+	+$(MAKE) --no-print-directory all
+	$(PYTHON) tests/demo/demo.py
+
 # --- tests -----------------------------------------------------------------------------------------
 # tests/unit/test_NAME.c says on its lines "links: path.c ..." and "libs: pkg ..." what it is linked with.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
@@ -94,10 +111,52 @@ $(foreach t,$(notdir $(basename $(UNIT_SRC))),$(eval $(call unit_rule,$(t))))
 unit: $(UNIT_EXE) ## build and run the unit tests
 	@for t in $(UNIT_EXE); do $$t || exit 1; done
 
+.PHONY: test test-built check golden golden-update check-flow check-fault lint model asan-tests
+test: ## packages, build, every test (what CI runs)
+	$(DEPS) test
+	+$(MAKE) --no-print-directory test-built
+test-built: all lint unit
+	+$(MAKE) --no-print-directory MODE=asan all unit
+	$(if $(wildcard tests/model/check.sh),tests/model/check.sh quick)
+	$(PYTEST) -q $(wildcard tests/golden tests/flow tests/fault)
+	SPENDD_BUILD_DIR=build/asan $(PYTEST) -q tests/flow
+check: all unit golden lint ## the tests that take seconds: unit, golden, lint
+golden: all ## configuration and command line against kept texts
+	$(PYTEST) -q tests/golden
+golden-update: all ## writes the kept texts anew: review the diff
+	GOLDEN_UPDATE=1 $(PYTEST) -q tests/golden
+check-flow: all ## the whole daemon on real servers
+	$(PYTEST) -q tests/flow
+check-fault: all ## the whole daemon, with everything dying around it
+	$(PYTEST) -q tests/fault
+model: ## the model of the custody chain, all of it (make test runs the quick set)
+	tests/model/check.sh
+lint: ## dependency rule, doors, sizes, names, paths in papers
+	tests/lint/lint.sh
+
+# --- install, format --------------------------------------------------------------------------------
+bindir     := $(PREFIX)/bin
+libexecdir := $(PREFIX)/libexec/spendd
+sysconfdir ?= /etc
+
+.PHONY: install uninstall format
+install: all ## to $(DESTDIR)$(PREFIX); an existing configuration stays
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libexecdir) $(DESTDIR)$(sysconfdir)/spendd
+	install -m 755 $(SPENDD) $(SPENDCTL) $(DESTDIR)$(bindir)
+	install -m 755 $(WORKER_EXE) $(DESTDIR)$(libexecdir)
+	test -e $(DESTDIR)$(sysconfdir)/spendd/spendd.conf || \
+	    install -m 640 conf/spendd.conf $(DESTDIR)$(sysconfdir)/spendd/spendd.conf
+uninstall: ## what install put there; configuration and spool stay
+	rm -f $(DESTDIR)$(bindir)/spendd $(DESTDIR)$(bindir)/spendctl
+	rm -rf $(DESTDIR)$(libexecdir)
+format: ## clang-format over every .c and .h
+	$(if $(SKIP_DEPS),,packaging/install-deps.sh dev)
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
 .PHONY: clean help
 clean: ## remove everything that was built
 	rm -rf build
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 - \2/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | sort | awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
