@@ -46,7 +46,9 @@ struct bus_limits {
     int socket_mode;           /* ipc file mode, 0: as made */
 };
 
-/* One context per process.  `runtime_dir` is where the channels' endpoints live. */
+/* One context per process.  `runtime_dir` is where the channels' endpoints live.  bus_close belongs in
+ * the worker's close (or a failed open): the harness must not turn its loop any more.  It waits at
+ * most linger_ms for what is queued. */
 struct bus *bus_open(struct harness *harness, const char *runtime_dir, struct err *err);
 void bus_close(struct bus **bus, int64_t linger_ms);
 

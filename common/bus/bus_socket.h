@@ -1,0 +1,44 @@
+/*
+ * bus_socket.h - the inside of a socket and of the bus; only common/bus includes this.
+ */
+#ifndef SPENDD_BUS_SOCKET_H
+#define SPENDD_BUS_SOCKET_H
+
+#include "common/bus/bus.h"
+#include "common/harness/harness.h"
+
+#define BUS_SOCKETS_MAX 40 /* lanes, ingest, admin: the roster allows 16 lanes */
+
+struct bus_socket {
+    struct bus *bus;
+    void *zmq;
+    struct watch *watch;     /* of ZMQ_FD: only wakes the loop, the look does the work */
+    bus_message_fn *message; /* NULL: this socket is never read */
+    void *arg;
+    bool paused;
+    bool dead; /* dropped during a look; closed when it is over */
+};
+
+struct bus {
+    struct harness *harness;
+    void *context;
+    char directory[96];    /* of the channels' sockets */
+    struct timer *awake;   /* keeps the loop from sleeping over an edge that a send consumed */
+    struct bus_socket *socket[BUS_SOCKETS_MAX];
+    size_t sockets;
+    bool looking; /* inside the look: sockets must not vanish */
+    bool asleep;  /* the last look found nothing: an edge consumed from here on would be missed */
+};
+
+/* Makes, configures and registers a socket; not yet bound or connected. */
+struct bus_socket *bus_socket_new(struct bus *bus, enum bus_kind kind,
+                                  const struct bus_limits *limits, struct err *err);
+int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode,
+                    struct err *err) MUST_CHECK;
+int bus_socket_connect(struct bus_socket *socket, const char *endpoint, struct err *err) MUST_CHECK;
+void bus_socket_free(struct bus_socket *socket); /* out of the bus as well */
+
+/* Reads up to a budget; true if anything was read. */
+bool bus_socket_serve(struct bus_socket *socket);
+
+#endif
