@@ -1,0 +1,31 @@
+"""Shared by all Python suites: finds the library, and gives each test a place that is always cleaned up."""
+import os
+import signal
+import sys
+
+import pytest
+
+TESTS = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, TESTS)
+sys.dont_write_bytecode = True
+
+
+def pytest_configure(config):
+    # A test run that is asked to leave takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    config.addinivalue_line("markers", "slow: longer than half a minute")
+
+
+@pytest.fixture(scope="session")
+def place():
+    from lib.servers import Place
+
+    made = Place()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Directory of the data sets beside the repository; a test that needs one skips when it is absent."""
+    return os.path.normpath(os.path.join(TESTS, "..", "..", "shared", "data"))

@@ -1,0 +1,88 @@
+"""Looking at processes through /proc, and ending exactly those that are ours."""
+import os
+import signal
+
+
+def stat_of(pid):
+    """(name, state, parent, session) or None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return None
+    name = text[text.index("(") + 1 : text.rindex(")")]
+    rest = text[text.rindex(")") + 2 :].split()
+    return name, rest[0], int(rest[1]), int(rest[3])
+
+
+def alive(pid):
+    """False for a pid that is gone or only waits to be reaped."""
+    stat = stat_of(pid)
+    return stat is not None and stat[1] != "Z"
+
+
+def all_pids():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def children(pid):
+    found = []
+    for other in all_pids():
+        stat = stat_of(other)
+        if stat and stat[2] == pid and stat[1] != "Z":
+            found.append(other)
+    return found
+
+
+def executable(pid):
+    """Path of the program, without the mark of a replaced file; '' when it cannot be known."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").replace(" (deleted)", "")
+    except OSError:
+        return ""
+
+
+def descriptor(pid, number):
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{number}")
+    except OSError:
+        return ""
+
+
+def send(pid, number):
+    """Signals a process; True when it was there."""
+    try:
+        os.kill(pid, number)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def freeze_tree(pid):
+    """SIGSTOP for a process and its children, until a look finds no new child."""
+    send(pid, signal.SIGSTOP)
+    stopped = set()
+    while True:
+        fresh = [child for child in children(pid) if child not in stopped]
+        if not fresh:
+            return sorted(stopped)
+        for child in fresh:
+            send(child, signal.SIGSTOP)
+            stopped.add(child)
+
+
+def thaw_tree(pid):
+    for child in children(pid):
+        send(child, signal.SIGCONT)
+    send(pid, signal.SIGCONT)
+
+
+def memory_kb(pid, field="VmRSS"):
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,46 @@
+"""wait_until: the only way in which a test waits.  A condition, a deadline, and, when it fails, the logs.
+
+No test sleeps in order to be in step with something: it names the condition that it waits for.  The pause
+between two looks here is only how often we look.
+"""
+import os
+import time
+
+SLOW = float(os.environ.get("SPENDD_TEST_PATIENCE", "1"))  # asan builds and loaded machines: 2 or 3
+
+
+class WaitFailed(AssertionError):
+    pass
+
+
+def patient(seconds):
+    """A deadline, stretched for slow builds."""
+    factor = SLOW * (2.5 if os.environ.get("SPENDD_MODE") == "asan" else 1)
+    return seconds * factor
+
+
+def wait_until(condition, deadline_s, what="condition", logs=(), look_s=0.02):
+    """Calls condition() until it returns something true and returns that.
+
+    logs: objects with tail(); they are shown when the deadline passes.  A condition may raise OSError
+    or database errors while a server is away: list them in its own body, not here.
+    """
+    end = time.monotonic() + patient(deadline_s)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            shown = "\n".join(f"--- {log.name}\n{log.tail()}" for log in logs)
+            raise WaitFailed(f"waited {patient(deadline_s):.0f} s in vain for {what}\n{shown}")
+        time.sleep(look_s)
+
+
+def tail_of(path, lines=60):
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 64 * 1024))
+            return b"\n".join(file.read().split(b"\n")[-lines:]).decode("utf-8", "replace")
+    except OSError as error:
+        return f"({error})"
