@@ -38,6 +38,7 @@ int stats_create(const char *name, struct err *err) MUST_CHECK;
 /* Maps a page for writing or reading.  The descriptor may be closed afterwards.  NULL: failed. */
 struct stats_page *stats_map(int fd, struct err *err);
 const struct stats_page *stats_map_readonly(int fd, struct err *err);
+void stats_unmap(const struct stats_page *page); /* NULL: nothing */
 
 void stats_add(struct stats_page *page, enum metric metric, int64_t amount); /* counters: amount >= 0 */
 void stats_set(struct stats_page *page, enum metric metric, int64_t value);  /* gauges */

@@ -1,0 +1,109 @@
+/*
+ * stats.c - pages of counters in sealed shared memory.  See stats.h.
+ *
+ * A page is a memfd of fixed size, sealed against growing and shrinking, so that a reader that mapped
+ * it never meets SIGBUS whatever the writer does.  Values are 64-bit relaxed atomics: a figure is never
+ * torn, figures of different metrics may be a moment apart.  The header is written before the page is
+ * handed out, and says the number of metrics: a page of another build is refused when it is mapped.
+ * If a worker dies on any line, every value in its page is one that it had.
+ */
+#include "common/stats/stats.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PAGE_MAGIC 0x3153544154534453LL /* "SDSTATS1" */
+
+struct stats_page {
+    int64_t magic;
+    int64_t metrics;
+    _Atomic int64_t values[METRICS];
+};
+
+const struct metric_info metrics_table[METRICS] = {
+#define COUNTER METRIC_COUNTER
+#define GAUGE METRIC_GAUGE
+#define METRIC(name, kind, help) [METRIC_##name] = {#name, kind, help},
+#include "common/stats/metrics.def"
+#undef METRIC
+#undef COUNTER
+#undef GAUGE
+};
+
+int stats_create(const char *name, struct err *err)
+{
+    const int64_t header[2] = {PAGE_MAGIC, METRICS};
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return err_errno(err, "memfd_create");
+    if (ftruncate(fd, (off_t)sizeof(struct stats_page)) < 0 ||
+        pwrite(fd, header, sizeof header, 0) != (ssize_t)sizeof header ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+        err_errno(err, "preparing a page of counters");
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static struct stats_page *map(int fd, int protection, struct err *err)
+{
+    struct stats_page *page;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        err_errno(err, "page of counters");
+        return NULL;
+    }
+    if (st.st_size != (off_t)sizeof *page) {
+        err_set(err, "page of counters has %lld bytes, not %zu", (long long)st.st_size, sizeof *page);
+        return NULL;
+    }
+    page = mmap(NULL, sizeof *page, protection, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) {
+        err_errno(err, "mapping a page of counters");
+        return NULL;
+    }
+    if (page->magic != PAGE_MAGIC || page->metrics != METRICS) {
+        err_set(err, "page of counters was made by another build");
+        munmap(page, sizeof *page);
+        return NULL;
+    }
+    return page;
+}
+
+struct stats_page *stats_map(int fd, struct err *err)
+{
+    return map(fd, PROT_READ | PROT_WRITE, err);
+}
+
+const struct stats_page *stats_map_readonly(int fd, struct err *err)
+{
+    return map(fd, PROT_READ, err);
+}
+
+void stats_unmap(const struct stats_page *page)
+{
+    if (page != NULL)
+        munmap((void *)(uintptr_t)page, sizeof *page);
+}
+
+void stats_add(struct stats_page *page, enum metric metric, int64_t amount)
+{
+    atomic_fetch_add_explicit(&page->values[metric], amount, memory_order_relaxed);
+}
+
+void stats_set(struct stats_page *page, enum metric metric, int64_t value)
+{
+    atomic_store_explicit(&page->values[metric], value, memory_order_relaxed);
+}
+
+int64_t stats_get(const struct stats_page *page, enum metric metric)
+{
+    return atomic_load_explicit(&page->values[metric], memory_order_relaxed);
+}
