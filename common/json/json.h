@@ -29,12 +29,15 @@ void json_null(struct json_out *out);
 const char *json_text(struct json_out *out, size_t *length);
 void json_clear(struct json_out *out);
 
-/* Reader: events to a table of functions, bounded depth.  Returning false from one stops the parse. */
+/* Reader: events to a table of functions.  Returning false from one stops the parse. */
+#define JSON_DEPTH_MAX 64
+
 struct json_handler {
     bool (*null)(void *arg);
     bool (*boolean)(void *arg, bool value);
-    bool (*number)(void *arg, const char *text, size_t length);
-    bool (*string)(void *arg, const char *text, size_t length);
+    bool (*number)(void *arg, const char *text, size_t length); /* as it was written */
+    bool (*string)(void *arg, const char *text, size_t length); /* unescaped; borrowed for the call,
+                                     and as long as the text itself where it points into it */
     bool (*start_object)(void *arg);
     bool (*key)(void *arg, const char *text, size_t length);
     bool (*end_object)(void *arg);
@@ -46,13 +49,24 @@ struct json_in;
 struct json_in *json_in_new(const struct json_handler *handler, void *arg);
 void json_in_free(struct json_in **in);
 
-/* Parses one whole text.  0, or -1 with err (syntax, UTF-8, depth, stopped) and *offset = the byte
- * where it went wrong.  Reusable. */
+/* Parses one whole text with exactly one value.  0, or -1 with err (syntax, UTF-8, a lone surrogate,
+ * depth, stopped) and *offset = the byte where it went wrong.  Reusable; repeated keys are the
+ * handler's affair (json_keys). */
 int json_parse(struct json_in *in, const char *text, size_t length, size_t *offset,
                struct err *err) MUST_CHECK;
 
 /* Bytes of the text already consumed at the time of a callback (end of the current token): with it a
  * caller can keep a value as its own text. */
 size_t json_position(const struct json_in *in);
+
+/* The keys of one document, each under the number of its object: is one repeated?  Bounded: a
+ * document with more than JSON_KEYS_MAX keys is JSON_KEY_TOO_MANY. */
+#define JSON_KEYS_MAX 4096
+enum json_key { JSON_KEY_NEW, JSON_KEY_REPEATED, JSON_KEY_TOO_MANY };
+struct json_keys;
+struct json_keys *json_keys_new(void);
+void json_keys_free(struct json_keys **keys);
+void json_keys_begin(struct json_keys *keys); /* another document */
+enum json_key json_keys_add(struct json_keys *keys, uint32_t object, const char *key, size_t length);
 
 #endif

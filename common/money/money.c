@@ -91,14 +91,14 @@ static bool read_number(const char *text, size_t length, struct digits *d, bool 
     return at == end;
 }
 
-/* kept x 10^scale -> units of 10^-MONEY_SCALE, half-even; false: too large. */
-static bool place(const struct digits *d, unsigned __int128 *pico)
+/* kept x 10^d->scale -> units of 10^-scale, half-even; false: too large. */
+static bool place(const struct digits *d, int scale, unsigned __int128 *units)
 {
-    int64_t shift = d->scale + MONEY_SCALE;
+    int64_t shift = d->scale + scale;
     unsigned __int128 value = d->kept, divisor = 1, rest;
 
     if (value == 0) {
-        *pico = 0;
+        *units = 0;
         return true;
     }
     if (shift >= 0) {
@@ -106,10 +106,10 @@ static bool place(const struct digits *d, unsigned __int128 *pico)
             return false;
         while (shift-- > 0)
             value *= 10;
-        *pico = value;
+        *units = value;
         return true;
     }
-    *pico = 0;
+    *units = 0;
     if (-shift > d->count) /* below a tenth of the last place: no tie in reach */
         return true;
     while (shift++ < 0)
@@ -118,22 +118,34 @@ static bool place(const struct digits *d, unsigned __int128 *pico)
     value /= divisor;
     if (rest > divisor / 2 || (rest == divisor / 2 && (d->sticky || (value & 1))))
         value++;
-    *pico = value;
+    *units = value;
     return true;
 }
 
-int money_parse(const char *text, size_t length, int64_t *pico, struct err *err)
+int decimal_parse(const char *text, size_t length, int scale, int64_t *units)
 {
     struct digits d = {0};
     unsigned __int128 value;
     bool negative;
 
     if (!read_number(text, length, &d, &negative))
-        return err_set(err, "not a decimal number");
-    if (!place(&d, &value) || value >= (unsigned __int128)MONEY_MAX)
-        return err_set(err, "magnitude must be below 1000000");
-    *pico = negative ? -(int64_t)value : (int64_t)value;
+        return -1;
+    if (!place(&d, scale, &value) || value >= (unsigned __int128)MONEY_MAX)
+        return -2;
+    *units = negative ? -(int64_t)value : (int64_t)value;
     return 0;
+}
+
+int money_parse(const char *text, size_t length, int64_t *pico, struct err *err)
+{
+    switch (decimal_parse(text, length, MONEY_SCALE, pico)) {
+    case 0:
+        return 0;
+    case -1:
+        return err_set(err, "not a decimal number");
+    default:
+        return err_set(err, "magnitude must be below 1000000");
+    }
 }
 
 /* The digits of `value`, least significant first, at least `least` of them. */

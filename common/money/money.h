@@ -21,6 +21,10 @@ typedef __int128 money_sum_t;
  * beyond 12 fractional digits.  Refuses everything else, NaN and infinity included. */
 int money_parse(const char *text, size_t length, int64_t *pico, struct err *err) MUST_CHECK;
 
+/* The same for any scale up to 12: text -> units of 10^-scale.  -1: no decimal number; -2: its
+ * magnitude is 10^18 units or more. */
+int decimal_parse(const char *text, size_t length, int scale, int64_t *units) MUST_CHECK;
+
 /* Exact decimal text without exponent, "-0.000000000001" at the shortest of its kind; trailing zeros
  * and a trailing point are cut.  Returns its length. */
 size_t money_text(money_sum_t pico, char text[MONEY_TEXT]);
