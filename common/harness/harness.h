@@ -38,15 +38,29 @@ struct worker {
     void (*close)(void *self);
 };
 
+/* Called from open by a worker that cannot be ready yet (an aggregator whose lane is still held by an
+ * orphan): the loop runs and beats, and the worker calls harness_ready when it is.  Before readiness
+ * each harness_status is a sign of life: supervisor.start_ms counts from the last one, so say what is
+ * waited for about once a second, from a timer - or from within a long open.  Leave after a bound. */
+void harness_wait(struct harness *harness);
+void harness_ready(struct harness *harness);
+
 const struct settings *harness_settings(const struct harness *harness);
 unsigned harness_index(const struct harness *harness);      /* among the instances of this worker */
 unsigned harness_generation(const struct harness *harness); /* which start of it, from 1 */
 bool harness_draining(const struct harness *harness);
 /* This worker's counters, for common/stats. */
 struct stats_page *harness_stats(const struct harness *harness);
+/* Every slot's page, for a worker whose row in roster.def says PAGES_ALL; slot numbers, names and
+ * indexes are roster.h's (roster_slot with harness_settings).  Others: count 0. */
+unsigned harness_pages(const struct harness *harness);
+const struct stats_page *harness_page(const struct harness *harness, unsigned slot);
+
+/* The functions below that return a pointer never return NULL: no memory aborts. */
 
 /* Call `ready(arg, revents)` when the descriptor has one of `events` (POLLIN, POLLOUT).  Owned by the
- * caller until harness_unwatch; safe to unwatch from within any callback. */
+ * caller until harness_unwatch; safe to unwatch from within any callback.  POLLERR and POLLHUP come
+ * unasked, except while `events` is 0: then the descriptor is not looked at. */
 typedef void watch_fn(void *arg, short revents);
 struct watch *harness_watch(struct harness *harness, int fd, short events, watch_fn *ready, void *arg);
 void watch_events(struct watch *watch, short events);

@@ -1,0 +1,181 @@
+/*
+ * main.c - main() of every worker: records on fd 3 -> settings -> open -> ready -> the loop -> close.
+ *
+ * Signals that reach a whole process group (ctrl-C) or come from an operator's kill are ignored: the
+ * supervisor decides when a worker leaves, and says so on fd 3.  Exit codes are a contract: 0 asked to
+ * leave, 75 failed for now, 78 configuration.  If we die on any line before ready, that is a failed
+ * start for the supervisor and nothing else.
+ */
+#include "common/harness/build.h"
+#include "common/harness/host.h"
+#include "common/harness/roster.h"
+
+#include "common/base/log.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+extern const struct worker worker;
+
+/* What came down the line before the worker exists. */
+struct given {
+    struct settings settings;
+    unsigned index, generation;
+};
+
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2};
+
+    for (size_t i = 0; i < COUNT_OF(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+}
+
+/* Secrets in memory: no core file, no ptrace and no /proc/PID/mem by others of the same user.  Not under
+ * AddressSanitizer, whose leak check attaches to its own process. */
+static void forbid_core(void)
+{
+#ifndef __SANITIZE_ADDRESS__
+    const struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+static int say_hello(struct line *line, struct err *err)
+{
+    struct msg hello = {.kind = MSG_hello, .hello = {.pid = (uint32_t)getpid()}};
+
+    snprintf(hello.hello.build, sizeof hello.hello.build, "%s", build_id);
+    return line_send(line, &hello) < 0 ? err_set(err, "fd 3 does not lead to a supervisor") : 0;
+}
+
+/* 1: that was the last of the settings. */
+static int take_setting(struct given *given, const struct msg *record, struct err *err)
+{
+    const struct setting *setting;
+
+    if (record->kind == MSG_settings_end) {
+        given->index = record->settings_end.index;
+        given->generation = record->settings_end.generation;
+        return 1;
+    }
+    if (record->kind != MSG_setting)
+        return err_set(err, "%s before the settings", msg_name(record->kind));
+    setting = setting_by_name(record->setting.name);
+    if (setting == NULL)
+        return err_set(err, "unknown setting %s", record->setting.name);
+    return settings_set(&given->settings, setting, record->setting.value, err);
+}
+
+/* Blocks until the settings are there: they were sent before we were started.  The supervisor bounds
+ * this by supervisor.start_ms, and its death by end of file. */
+static int take_settings(struct line *line, struct given *given, struct err *err)
+{
+    struct pollfd in = {line_fd(line), POLLIN, 0};
+    struct msg record;
+    int done = 0;
+
+    while (done == 0) {
+        enum line_outcome outcome = line_receive(line, &record, err);
+
+        if (outcome == LINE_RECORD)
+            done = take_setting(given, &record, err);
+        else if (outcome == LINE_EMPTY)
+            poll(&in, 1, -1);
+        else
+            done = outcome == LINE_BAD ? -1 : err_set(err, "the supervisor is gone");
+    }
+    return done > 0 ? 0 : -1;
+}
+
+/* The name in logs and in ps: with its index where there can be several. */
+static void take_name(const struct given *given)
+{
+    const struct roster_row *row;
+    int found = roster_find(worker.name);
+    char name[32];
+
+    if (found < 0)
+        bug("worker %s is not in the roster", worker.name);
+    row = &roster_table[found];
+    if (roster_instances(row, &given->settings) > 1)
+        snprintf(name, sizeof name, "%s.%u", worker.name, given->index);
+    else
+        snprintf(name, sizeof name, "%s", worker.name);
+    log_init(name, given->generation);
+    prctl(PR_SET_NAME, name);
+    if (given->settings.log_level[0] != '\0')
+        log_set_level((enum log_level)log_level_from(given->settings.log_level));
+    if (row->core == CORE_NEVER)
+        forbid_core();
+}
+
+/* NULL: could not be made. */
+static struct harness *make(struct line *line, const struct given *given, struct err *err)
+{
+    struct host_options options = {.worker = &worker,
+                                   .settings = &given->settings,
+                                   .line = line,
+                                   .page = stats_map(FD_STATS, err),
+                                   .index = given->index,
+                                   .generation = given->generation};
+    struct harness *harness;
+
+    if (options.page == NULL)
+        return NULL;
+    close(FD_STATS);
+    harness = harness_new(&options, err);
+    if (harness != NULL && roster_table[roster_find(worker.name)].pages == PAGES_ALL &&
+        harness_map_pages(harness, err) < 0)
+        harness_free(&harness);
+    return harness;
+}
+
+static int run(struct harness *harness)
+{
+    struct err err = {""};
+    int code;
+
+    if (harness_open(harness, &code, &err) < 0) {
+        log_error("start_failed", "code=%d error=\"%s\"", code, err.text);
+        return code;
+    }
+    while (harness_turn(harness, -1)) {
+    }
+    harness_close(harness);
+    return harness_code(harness);
+}
+
+int main(void)
+{
+    struct given given;
+    struct err err = {""};
+    struct harness *harness;
+    struct line *line;
+    int code;
+
+    ignore_signals();
+    log_init(worker.name, 0);
+    memset(&given, 0, sizeof given);
+    line = line_new(FD_SUPERVISOR);
+    if (line == NULL || say_hello(line, &err) < 0 || take_settings(line, &given, &err) < 0) {
+        log_error("start_failed", "error=\"%s\"", err.text);
+        return EXIT_TEMPORARY;
+    }
+    take_name(&given);
+    harness = make(line, &given, &err);
+    if (harness == NULL) {
+        log_error("start_failed", "error=\"%s\"", err.text);
+        return EXIT_TEMPORARY;
+    }
+    code = run(harness);
+    harness_free(&harness);
+    return code;
+}
