@@ -29,3 +29,19 @@ def place():
 def shared_data():
     """Directory of the data sets beside the repository; a test that needs one skips when it is absent."""
     return os.path.normpath(os.path.join(TESTS, "..", "..", "shared", "data"))
+
+
+@pytest.fixture
+def stack(place):
+    """A Redis and a PostgreSQL of this test's own, running; instances made with stack.spendd(...)."""
+    from lib.daemon import Stack
+
+    made = Stack(place).start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def spendd(stack):
+    """One instance on them, ready."""
+    return stack.spendd().start()
