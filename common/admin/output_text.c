@@ -1,0 +1,212 @@
+/*
+ * output_text.c - answers for people.  See output.h.
+ *
+ * Knows no command: an object is a list of names and values, a list of objects is a table whose columns
+ * are the names in its first row, and an object that says "known": false is "unknown" with its reason.
+ * So a new admin word, and a new member in an answer, are printed without a change here.
+ * Everything printed passes output_escaped: a name in an answer may come from a stranger.
+ */
+#include "common/admin/output.h"
+
+#include "common/admin/value_text.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define COLUMNS_MAX 24
+#define LABEL_MAX 64
+#define MARGIN 2
+
+size_t output_escaped(FILE *to, const char *text)
+{
+    size_t columns = 0;
+
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        bool second_control = c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f; /* U+0080 to U+009F */
+
+        if (*c < 0x20 || *c == 0x7f || second_control) {
+            if (to != NULL)
+                fprintf(to, "\\x%02x", second_control ? c[1] : *c);
+            columns += 4;
+            c += second_control;
+            continue;
+        }
+        if (to != NULL)
+            fputc(*c, to);
+        columns += (*c & 0xc0) != 0x80; /* not a continuation byte */
+    }
+    return columns;
+}
+
+static void padded(FILE *to, const char *text, size_t width)
+{
+    size_t columns = output_escaped(to, text);
+
+    for (; columns < width; columns++)
+        fputc(' ', to);
+}
+
+static void heading(const char *key, char *text, size_t size)
+{
+    label_text(key, text, size);
+    for (char *c = text; *c != '\0'; c++)
+        *c = (char)toupper((unsigned char)*c);
+}
+
+/* --- a list of objects: a table ------------------------------------------------------------------ */
+struct table {
+    const char *key[COLUMNS_MAX];
+    size_t width[COLUMNS_MAX];
+    size_t columns;
+};
+
+static void cell(const struct json_tree *row, const char *key, char *text, size_t size)
+{
+    const struct json_tree *value = json_member(row, key);
+
+    if (value == NULL)
+        snprintf(text, size, "-");
+    else
+        value_text(value, text, size);
+}
+
+static void measure(struct table *table, const struct json_tree *list)
+{
+    char text[VALUE_TEXT_MAX];
+
+    for (const struct json_tree *member = list->first->first;
+         member != NULL && table->columns < COLUMNS_MAX; member = member->next) {
+        heading(member->key, text, sizeof text);
+        table->key[table->columns] = member->key;
+        table->width[table->columns++] = output_escaped(NULL, text);
+    }
+    for (const struct json_tree *row = list->first; row != NULL; row = row->next)
+        for (size_t i = 0; i < table->columns; i++) {
+            size_t columns;
+
+            cell(row, table->key[i], text, sizeof text);
+            columns = output_escaped(NULL, text);
+            if (columns > table->width[i])
+                table->width[i] = columns;
+        }
+}
+
+static void print_row(FILE *to, const struct table *table, const struct json_tree *row)
+{
+    char text[VALUE_TEXT_MAX];
+
+    for (size_t i = 0; i < table->columns; i++) {
+        if (row == NULL)
+            heading(table->key[i], text, sizeof text);
+        else
+            cell(row, table->key[i], text, sizeof text);
+        padded(to, text, i + 1 < table->columns ? table->width[i] + MARGIN : 0);
+    }
+    fputc('\n', to);
+}
+
+static void print_table(FILE *to, const struct json_tree *list)
+{
+    struct table table = {0};
+
+    measure(&table, list);
+    print_row(to, &table, NULL);
+    for (const struct json_tree *row = list->first; row != NULL; row = row->next)
+        print_row(to, &table, row);
+}
+
+/* --- an object: names and values, then its tables ------------------------------------------------ */
+static bool is_table(const struct json_tree *value)
+{
+    return value->kind == JSON_ARRAY && value->first != NULL && value->first->kind == JSON_OBJECT;
+}
+
+/* An object that itself holds objects: shown one line per member ("gate database"). */
+static bool is_group(const struct json_tree *value)
+{
+    return value->kind == JSON_OBJECT && value->first != NULL && value->first->kind == JSON_OBJECT;
+}
+
+static bool print_unknown(FILE *to, const struct json_tree *value)
+{
+    const struct json_tree *known = json_member(value, "known"), *why = json_member(value, "why");
+
+    if (known == NULL || known->kind != JSON_FALSE)
+        return false;
+    fputs("unknown: ", to);
+    output_escaped(to, why && why->text ? why->text : "no reason was given");
+    return true;
+}
+
+static void print_pair(FILE *to, const char *label, const struct json_tree *value, size_t width)
+{
+    char text[VALUE_TEXT_MAX];
+
+    padded(to, label, width + MARGIN);
+    if (!print_unknown(to, value)) {
+        value_text(value, text, sizeof text);
+        output_escaped(to, text);
+    }
+    fputc('\n', to);
+}
+
+/* Calls for each line of an object: `to` NULL only measures the widest label. */
+static size_t print_lines(FILE *to, const struct json_tree *object, const char *prefix, size_t width)
+{
+    size_t widest = 0;
+
+    for (const struct json_tree *value = object->first; value != NULL; value = value->next) {
+        char label[2 * LABEL_MAX + 2], name[LABEL_MAX];
+        size_t columns;
+
+        if (is_table(value))
+            continue;
+        label_text(value->key, name, sizeof name);
+        snprintf(label, sizeof label, "%s%s%s", prefix, prefix[0] ? " " : "", name);
+        if (is_group(value) && prefix[0] == '\0') {
+            columns = print_lines(to, value, name, width);
+        } else {
+            columns = output_escaped(NULL, label);
+            if (to != NULL)
+                print_pair(to, label, value, width);
+        }
+        widest = columns > widest ? columns : widest;
+    }
+    return widest;
+}
+
+static void answer(FILE *to, const struct json_tree *tree, const char *json, size_t length)
+{
+    bool lines = false;
+
+    if (tree->kind != JSON_OBJECT) {
+        output_json.answer(to, tree, json, length);
+        return;
+    }
+    for (const struct json_tree *value = tree->first; value != NULL; value = value->next)
+        lines = lines || !is_table(value);
+    print_lines(to, tree, "", print_lines(NULL, tree, "", 0));
+    for (const struct json_tree *value = tree->first; value != NULL; value = value->next) {
+        if (!is_table(value))
+            continue;
+        if (lines)
+            fputc('\n', to);
+        print_table(to, value);
+        lines = true;
+    }
+}
+
+static void refusal(FILE *to, int status, const struct json_tree *tree, const char *json,
+                    size_t length)
+{
+    const struct json_tree *error = json_member(tree, "error");
+
+    (void)json;
+    (void)length;
+    fprintf(to, "refused (%d): ", status);
+    output_escaped(to, error && error->text ? error->text : "no reason was given");
+    fputc('\n', to);
+}
+
+const struct output output_text = {.answer = answer, .refusal = refusal};

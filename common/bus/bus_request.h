@@ -1,0 +1,24 @@
+/*
+ * bus_request.h - one question to somebody's ROUTER, answered while the caller waits.
+ * For command-line tools only: it blocks.  A worker never calls it.
+ */
+#ifndef SPENDD_BUS_BUS_REQUEST_H
+#define SPENDD_BUS_BUS_REQUEST_H
+
+#include "common/base/attr.h"
+#include "common/base/err.h"
+#include "common/bus/bus.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One answer, borrowed for the call.  True: more answers belong to it, wait on. */
+typedef bool bus_answer_fn(void *arg, const struct bus_frame *frames, size_t count);
+
+/* Sends `frames` to `endpoint` and hands each answer to `answer` until that returns false.
+ * `timeout_ms` is for each answer.  -1: not sent or not answered in time. */
+int bus_request(const char *endpoint, const struct bus_frame *frames, size_t count,
+                int64_t timeout_ms, bus_answer_fn *answer, void *arg, struct err *err) MUST_CHECK;
+
+#endif
