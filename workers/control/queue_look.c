@@ -1,0 +1,243 @@
+/*
+ * queue_look.c - asks Redis what stands in it at this moment.  See queue_look.h.
+ *
+ * Only reads, and only plain commands: a question must never change what it looks at (the scripts of
+ * scripts.def mend a lost state; that is the writers' business).  Questions that come before the
+ * connection is up wait for it; a connection that cannot be made answers them with the reason.  What
+ * waits is bounded, so a frozen Redis costs nothing but the word "unknown".
+ * If we die on any line, a question stays unanswered and the asker's own deadline says so.
+ */
+#include "workers/control/queue_look.h"
+
+#include "common/harness/harness.h"
+#include "common/redis/redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASKS_MAX 16
+#define IDLE_MS 60000
+#define BACKOFF_MAX_MS 1000 /* somebody waits: try again soon */
+
+enum part { PART_META, PART_LENGTH, PART_HOLDER, PART_TTL, PARTS };
+
+/* One question under way. */
+struct ask {
+    struct queue_look *look;
+    uint32_t ticket;
+    bool used, sent;
+    unsigned left; /* answers of Redis that are still to come */
+    struct queue_figures figures;
+};
+
+struct queue_look {
+    struct harness *harness;
+    queue_look_fn *answer;
+    void *arg;
+    struct redis *redis; /* NULL: closed */
+    bool failed;         /* the last attempt to connect did */
+    struct timer *idle;
+    struct ask ask[ASKS_MAX];
+    char meta[80], queue[80], lock[80];
+};
+
+static void on_part(void *arg, const struct redis_reply *reply, const char *reason);
+
+/* The first reason counts: what follows it is mostly its echo. */
+static void unknown(struct queue_figures *figures, const char *why)
+{
+    if (figures->known)
+        snprintf(figures->why, sizeof figures->why, "%s", why);
+    figures->known = false;
+}
+
+static void finish(struct ask *ask)
+{
+    struct queue_figures figures = ask->figures;
+
+    ask->used = false;
+    ask->look->answer(ask->look->arg, ask->ticket, &figures);
+}
+
+/* --- reading the four replies, in the order in which they were asked -------------------------------- */
+static void read_meta(struct queue_figures *figures, const struct redis_reply *reply)
+{
+    figures->bytes = reply->kind == REDIS_ARRAY ? redis_item_number(reply, 0) : -1;
+}
+
+static void read_length(struct queue_figures *figures, const struct redis_reply *reply)
+{
+    figures->length = reply->number;
+    if (figures->length == 0 && figures->bytes < 0)
+        figures->bytes = 0; /* nobody has pushed yet */
+}
+
+static void read_holder(struct queue_figures *figures, const struct redis_reply *reply)
+{
+    size_t length = reply->length;
+
+    figures->held = reply->kind == REDIS_BYTES;
+    if (!figures->held)
+        return;
+    if (length >= sizeof figures->holder)
+        length = sizeof figures->holder - 1;
+    memcpy(figures->holder, reply->text, length);
+    figures->holder[length] = '\0';
+}
+
+static void read_ttl(struct queue_figures *figures, const struct redis_reply *reply)
+{
+    figures->ttl_ms = reply->number;
+    if (figures->ttl_ms < 0)
+        figures->held = figures->held && figures->ttl_ms == -1; /* -2: it ran out between the two */
+}
+
+static void (*const readers[PARTS])(struct queue_figures *, const struct redis_reply *) = {
+    [PART_META] = read_meta,
+    [PART_LENGTH] = read_length,
+    [PART_HOLDER] = read_holder,
+    [PART_TTL] = read_ttl,
+};
+
+static void on_part(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct ask *ask = arg;
+    enum part part = (enum part)(PARTS - ask->left);
+    char why[200];
+
+    if (reply == NULL) {
+        unknown(&ask->figures, reason ? reason : "the connection to Redis was lost");
+    } else if (reply->kind == REDIS_ERROR) {
+        snprintf(why, sizeof why, "Redis says: %.*s", (int)reply->length, reply->text);
+        unknown(&ask->figures, why);
+    } else if (ask->figures.known) {
+        readers[part](&ask->figures, reply);
+    }
+    ask->left--;
+    if (ask->left == 0)
+        finish(ask);
+}
+
+static void send_ask(struct ask *ask)
+{
+    struct queue_look *look = ask->look;
+    const char *meta[] = {"HMGET", look->meta, "bytes"};
+    const char *length[] = {"LLEN", look->queue};
+    const char *holder[] = {"GET", look->lock};
+    const char *ttl[] = {"PTTL", look->lock};
+
+    ask->sent = true;
+    ask->left = PARTS;
+    redis_command(look->redis, 3, meta, NULL, on_part, ask);
+    redis_command(look->redis, 2, length, NULL, on_part, ask);
+    redis_command(look->redis, 2, holder, NULL, on_part, ask);
+    redis_command(look->redis, 2, ttl, NULL, on_part, ask);
+}
+
+/* --- the connection ------------------------------------------------------------------------------- */
+static void on_state(void *arg, bool up, const char *reason)
+{
+    struct queue_look *look = arg;
+
+    look->failed = !up;
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        struct ask *ask = &look->ask[i];
+
+        if (!ask->used || ask->sent)
+            continue; /* what was sent is answered by the door */
+        if (up) {
+            send_ask(ask);
+        } else {
+            unknown(&ask->figures, reason ? reason : "Redis cannot be reached");
+            finish(ask);
+        }
+    }
+}
+
+static bool asked_nothing(const struct queue_look *look)
+{
+    for (size_t i = 0; i < ASKS_MAX; i++)
+        if (look->ask[i].used)
+            return false;
+    return true;
+}
+
+static void on_idle(void *arg)
+{
+    struct queue_look *look = arg;
+
+    if (asked_nothing(look))
+        redis_close(&look->redis);
+    else
+        timer_in_ms(look->idle, IDLE_MS);
+}
+
+static int open_redis(struct queue_look *look, struct err *err)
+{
+    const struct settings *settings = harness_settings(look->harness);
+    const struct redis_options options = {
+        .url = settings->redis_url,
+        .client = "spendd-control",
+        .connect_ms = settings->redis_connect_ms,
+        .command_ms = settings->redis_command_ms,
+        .backoff_max_ms = BACKOFF_MAX_MS,
+    };
+
+    look->failed = false;
+    look->redis = redis_open(look->harness, &options, on_state, look, err);
+    return look->redis != NULL ? 0 : -1;
+}
+
+bool queue_look_ask(struct queue_look *look, uint32_t ticket, struct err *why)
+{
+    struct ask *ask = NULL;
+
+    /* A door that has failed sits in its pause; who asks now wants to know how it is now. */
+    if (look->redis != NULL && look->failed && asked_nothing(look))
+        redis_close(&look->redis);
+    if (look->redis == NULL && open_redis(look, why) != 0)
+        return false;
+    for (size_t i = 0; i < ASKS_MAX && ask == NULL; i++)
+        if (!look->ask[i].used)
+            ask = &look->ask[i];
+    if (ask == NULL) {
+        err_set(why, "Redis has not answered the last %d questions", ASKS_MAX);
+        return false;
+    }
+    *ask = (struct ask){.look = look, .ticket = ticket, .used = true, .figures = {.known = true}};
+    timer_in_ms(look->idle, IDLE_MS);
+    if (redis_up(look->redis))
+        send_ask(ask);
+    return true;
+}
+
+struct queue_look *queue_look_new(struct harness *harness, queue_look_fn *answer, void *arg,
+                                  struct err *err)
+{
+    const char *prefix = harness_settings(harness)->redis_prefix;
+    struct queue_look *look = calloc(1, sizeof *look);
+
+    if (look == NULL) {
+        err_set(err, "no memory");
+        return NULL;
+    }
+    look->harness = harness;
+    look->answer = answer;
+    look->arg = arg;
+    look->idle = harness_timer(harness, on_idle, look);
+    snprintf(look->meta, sizeof look->meta, "%smeta:0", prefix);
+    snprintf(look->queue, sizeof look->queue, "%squeue:0", prefix);
+    snprintf(look->lock, sizeof look->lock, "%slock:0", prefix);
+    return look;
+}
+
+void queue_look_free(struct queue_look **look)
+{
+    if (*look == NULL)
+        return;
+    redis_close(&(*look)->redis);
+    harness_untimer(&(*look)->idle);
+    free(*look);
+    *look = NULL;
+}
