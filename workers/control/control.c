@@ -21,6 +21,7 @@
 #include "common/bus/bus.h"
 #include "common/harness/build.h"
 #include "common/harness/harness.h"
+#include "common/harness/roster.h"
 #include "common/json/json.h"
 #include "workers/control/figures.h"
 #include "workers/control/request.h"
@@ -32,6 +33,7 @@
 #define REQUEST_BYTES_MAX 65536
 #define REQUESTS_QUEUED 256
 #define SOCKET_MODE 0660
+#define NAME "control"
 #define MASK "********"
 
 struct control {
@@ -40,12 +42,6 @@ struct control {
     struct bus_socket *socket;
     struct status *status;
     struct json_out *out;
-};
-
-static const char *const worker_names[] = {
-#define WORKER(name, instances, gate, core, libraries) #name,
-#include "workers/roster.def"
-#undef WORKER
 };
 
 /* --- answering ----------------------------------------------------------------------------------- */
@@ -108,15 +104,6 @@ static void answer_stats(struct control *control, const struct request *request)
     reply_out(control, request);
 }
 
-static unsigned my_row(void)
-{
-    unsigned row = 0;
-
-    while (row < COUNT_OF(worker_names) && strcmp(worker_names[row], "control") != 0)
-        row++;
-    return row;
-}
-
 static void write_setting(struct json_out *out, const struct settings *settings,
                           const struct setting *setting)
 {
@@ -137,16 +124,16 @@ static void write_setting(struct json_out *out, const struct settings *settings,
 
 static void answer_config(struct control *control, const struct request *request)
 {
-    unsigned row = my_row();
+    int row = roster_find(NAME);
 
     json_clear(control->out);
     json_object(control->out);
     json_key(control->out, "view");
-    json_string(control->out, "control");
+    json_string(control->out, NAME);
     json_key(control->out, "settings");
     json_array(control->out);
     for (size_t i = 0; i < settings_count; i++)
-        if (setting_read_by(&settings_table[i], row))
+        if (row >= 0 && setting_read_by(&settings_table[i], (unsigned)row))
             write_setting(control->out, harness_settings(control->harness), &settings_table[i]);
     json_end(control->out);
     json_end(control->out);
@@ -158,9 +145,9 @@ static void answer_version(struct control *control, const struct request *reques
     json_clear(control->out);
     json_object(control->out);
     json_key(control->out, "version");
-    json_string(control->out, build_version());
+    json_string(control->out, build_version);
     json_key(control->out, "build");
-    json_string(control->out, build_id());
+    json_string(control->out, build_id);
     json_end(control->out);
     reply_out(control, request);
 }
@@ -263,7 +250,7 @@ static void control_record(void *self, const struct msg *record)
 }
 
 const struct worker worker = {
-    .name = "control",
+    .name = NAME,
     .open = control_open,
     .record = control_record,
     .close = control_close,

@@ -6,13 +6,9 @@
  */
 #include "workers/control/figures.h"
 
-#include <stdio.h>
+#include "common/harness/roster.h"
 
-static const char *const worker_names[] = {
-#define WORKER(name, instances, gate, core, libraries) #name,
-#include "workers/roster.def"
-#undef WORKER
-};
+#include <stdio.h>
 
 static const char *const kind_names[] = {
     [METRIC_COUNTER] = "counter",
@@ -21,43 +17,40 @@ static const char *const kind_names[] = {
 
 int64_t figures_sum(const struct harness *harness, enum metric metric)
 {
-    const struct stats_page *page;
     int64_t sum = 0;
 
-    for (unsigned worker = 0; worker < COUNT_OF(worker_names); worker++)
-        for (unsigned i = 0; (page = harness_page(harness, worker, i)) != NULL; i++)
-            sum += stats_get(page, metric);
+    for (unsigned slot = 0; slot < harness_pages(harness); slot++)
+        sum += stats_get(harness_page(harness, slot), metric);
     return sum;
 }
 
 int64_t figures_least(const struct harness *harness, enum metric metric)
 {
-    const struct stats_page *page;
     int64_t least = 0;
 
-    for (unsigned worker = 0; worker < COUNT_OF(worker_names); worker++)
-        for (unsigned i = 0; (page = harness_page(harness, worker, i)) != NULL; i++) {
-            int64_t value = stats_get(page, metric);
+    for (unsigned slot = 0; slot < harness_pages(harness); slot++) {
+        int64_t value = stats_get(harness_page(harness, slot), metric);
 
-            if (value > 0 && (least == 0 || value < least))
-                least = value;
-        }
+        if (value > 0 && (least == 0 || value < least))
+            least = value;
+    }
     return least;
 }
 
 static void write_workers(const struct harness *harness, enum metric metric, struct json_out *out)
 {
-    const struct stats_page *page;
+    unsigned row, index;
     char name[48];
 
-    for (unsigned worker = 0; worker < COUNT_OF(worker_names); worker++)
-        for (unsigned i = 0; (page = harness_page(harness, worker, i)) != NULL; i++) {
-            if (stats_get(page, metric) == 0)
-                continue;
-            snprintf(name, sizeof name, "%s.%u", worker_names[worker], i);
-            json_key(out, name);
-            json_number(out, stats_get(page, metric));
-        }
+    for (unsigned slot = 0; slot < harness_pages(harness); slot++) {
+        int64_t value = stats_get(harness_page(harness, slot), metric);
+
+        if (value == 0 || !roster_slot(harness_settings(harness), slot, &row, &index))
+            continue;
+        snprintf(name, sizeof name, "%s.%u", roster_table[row].name, index);
+        json_key(out, name);
+        json_number(out, value);
+    }
 }
 
 void figures_write(const struct harness *harness, struct json_out *out)

@@ -26,6 +26,7 @@
 #include "workers/control/figures.h"
 #include "workers/control/queue_look.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,8 +185,8 @@ static void write_answer(const struct place *place)
     json_clear(out);
     json_object(out);
     text_member(out, "instance", harness_settings(harness)->instance);
-    text_member(out, "version", build_version());
-    text_member(out, "build", build_id());
+    text_member(out, "version", build_version);
+    text_member(out, "build", build_id);
     write_supervision(out, place);
     write_queue(out, &place->queue);
     write_spool(out, harness);
