@@ -1,10 +1,11 @@
 /*
  * spendctl.c - main() of the command-line tool: words -> request -> print the answer.
  *
- * Knows no command by name: the words are the rows of commands.def, and an answer is printed by what
- * it is made of (common/admin/output.h).  Talks to the control worker over the admin socket and reads
- * no configuration: where the socket is, is said by --socket, --runtime-dir or SPENDD_RUNTIME_DIR.
- * Owns nothing; killed on any line it leaves a question unanswered, and nothing else.
+ * Knows no command by name: the words are the rows of commands.def, and an answer is printed by
+ * what it is made of (common/admin/output.h).  Talks to the control worker over the admin socket
+ * and reads no configuration: where the socket is, is said by --socket, --runtime-dir or
+ * SPENDD_RUNTIME_DIR. Owns nothing; killed on any line it leaves a question unanswered, and nothing
+ * else.
  *
  * Exit code, a contract: 0 done, 1 refused by spendd, 2 wrong usage, 3 no daemon or no answer.
  */
@@ -54,8 +55,8 @@ static void print_help(FILE *to)
                 commands[i].arguments[0] ? "  " : "", commands[i].help);
     fputs("\noptions:\n"
           "  -j, --json             the answer as JSON, one line\n"
-          "  -d, --runtime-dir DIR  runtime_dir of spendd (SPENDD_RUNTIME_DIR, else " DEFAULT_RUNTIME_DIR
-          ")\n"
+          "  -d, --runtime-dir DIR  runtime_dir of spendd (SPENDD_RUNTIME_DIR, "
+          "else " DEFAULT_RUNTIME_DIR ")\n"
           "  -s, --socket ENDPOINT  admin socket, as in admin.listen (ipc:///path)\n"
           "  -t, --timeout SECONDS  longest wait for an answer (5)\n"
           "  -h, --help             this text\n"
@@ -102,12 +103,14 @@ static int read_option(struct options *options, int letter)
         return 0;
     case 'd':
         return set_endpoint(options, "ipc://%s/admin.sock", optarg) == 0
-                   ? 0 : 1 + usage("too long", optarg);
+                   ? 0
+                   : 1 + usage("too long", optarg);
     case 's':
         return set_endpoint(options, "%s", optarg) == 0 ? 0 : 1 + usage("too long", optarg);
     case 't':
         return read_timeout(optarg, &options->timeout_ms) == 0
-                   ? 0 : 1 + usage("--timeout is a number of seconds, at most 86400, not", optarg);
+                   ? 0
+                   : 1 + usage("--timeout is a number of seconds, at most 86400, not", optarg);
     case 'h':
         print_help(stdout);
         return 1 + EXIT_DONE;
@@ -120,15 +123,16 @@ static int read_option(struct options *options, int letter)
 static int read_options(struct options *options, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"json", no_argument, NULL, 'j'},           {"runtime-dir", required_argument, NULL, 'd'},
-        {"socket", required_argument, NULL, 's'},   {"timeout", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"json", no_argument, NULL, 'j'},         {"runtime-dir", required_argument, NULL, 'd'},
+        {"socket", required_argument, NULL, 's'}, {"timeout", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
     const char *dir = getenv("SPENDD_RUNTIME_DIR");
     int letter, stop = 0;
 
     *options = (struct options){.timeout_ms = DEFAULT_TIMEOUT_MS, .output = &output_text};
-    if (set_endpoint(options, "ipc://%s/admin.sock", dir && dir[0] ? dir : DEFAULT_RUNTIME_DIR) != 0)
+    if (set_endpoint(options, "ipc://%s/admin.sock", dir && dir[0] ? dir : DEFAULT_RUNTIME_DIR) !=
+        0)
         return 1 + usage("SPENDD_RUNTIME_DIR is too long", dir);
     while (stop == 0 && (letter = getopt_long(argc, argv, "jd:s:t:h", names, NULL)) != -1)
         stop = read_option(options, letter);

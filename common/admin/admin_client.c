@@ -1,9 +1,9 @@
 /*
  * admin_client.c - the asking side of the admin socket.  See admin_client.h.
  *
- * ZeroMQ connects to nothing and waits for ever without a word, so a Unix socket is knocked at first:
- * that tells "no such file", "nobody listens" and "permission denied" apart, which a timeout cannot.
- * Blocks; for command-line tools.  Owns nothing beyond the call.
+ * ZeroMQ connects to nothing and waits for ever without a word, so a Unix socket is knocked at
+ * first: that tells "no such file", "nobody listens" and "permission denied" apart, which a timeout
+ * cannot. Blocks; for command-line tools.  Owns nothing beyond the call.
  */
 #include "common/admin/admin_client.h"
 
@@ -30,8 +30,10 @@ static int explain(const char *path, struct err *err)
 {
     switch (errno) {
     case ENOENT:
-        return err_set(err, "%s does not exist: spendd does not run, or its runtime_dir is another "
-                            "(--runtime-dir DIR)", path);
+        return err_set(err,
+                       "%s does not exist: spendd does not run, or its runtime_dir is another "
+                       "(--runtime-dir DIR)",
+                       path);
     case ECONNREFUSED:
         return err_set(err, "nobody listens at %s: spendd was killed, or is just starting", path);
     case EACCES:

@@ -20,8 +20,8 @@
 /* An item of a stream ("102"), or the whole answer.  Borrowed for the call. */
 typedef void admin_answer_fn(void *arg, int status, const char *json, size_t length);
 
-/* Asks and waits, at most `timeout_ms` for each answer.  0: a final answer came, and `answer` saw its
- * status.  -1: nobody there or no answer; `err` says which and what to do. */
+/* Asks and waits, at most `timeout_ms` for each answer.  0: a final answer came, and `answer` saw
+ * its status.  -1: nobody there or no answer; `err` says which and what to do. */
 int admin_ask(const char *endpoint, const char *const *words, size_t count, int64_t timeout_ms,
               admin_answer_fn *answer, void *arg, struct err *err) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /*
- * output.h - how an answer of the admin socket is shown: one table of functions per form, so that no
- * printer ever asks which form it is.
+ * output.h - how an answer of the admin socket is shown: one table of functions per form, so that
+ * no printer ever asks which form it is.
  */
 #ifndef SPENDD_ADMIN_OUTPUT_H
 #define SPENDD_ADMIN_OUTPUT_H
@@ -13,8 +13,8 @@
 
 struct output {
     bool refusals_too; /* refusals go to standard output as well, not to standard error */
-    /* An answer that says yes, and one that says no.  `tree` is `json` read; `json` is `length` bytes
-     * of valid JSON. */
+    /* An answer that says yes, and one that says no.  `tree` is `json` read; `json` is `length`
+     * bytes of valid JSON. */
     void (*answer)(FILE *to, const struct json_tree *tree, const char *json, size_t length);
     void (*refusal)(FILE *to, int status, const struct json_tree *tree, const char *json,
                     size_t length);

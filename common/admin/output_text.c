@@ -1,10 +1,10 @@
 /*
  * output_text.c - answers for people.  See output.h.
  *
- * Knows no command: an object is a list of names and values, a list of objects is a table whose columns
- * are the names in its first row, and an object that says "known": false is "unknown" with its reason.
- * So a new admin word, and a new member in an answer, are printed without a change here.
- * Everything printed passes output_escaped: a name in an answer may come from a stranger.
+ * Knows no command: an object is a list of names and values, a list of objects is a table whose
+ * columns are the names in its first row, and an object that says "known": false is "unknown" with
+ * its reason. So a new admin word, and a new member in an answer, are printed without a change
+ * here. Everything printed passes output_escaped: a name in an answer may come from a stranger.
  */
 #include "common/admin/output.h"
 
@@ -54,7 +54,8 @@ static void heading(const char *key, char *text, size_t size)
         *c = (char)toupper((unsigned char)*c);
 }
 
-/* --- a list of objects: a table ------------------------------------------------------------------ */
+/* --- a list of objects: a table ------------------------------------------------------------------
+ */
 struct table {
     const char *key[COLUMNS_MAX];
     size_t width[COLUMNS_MAX];
@@ -116,7 +117,8 @@ static void print_table(FILE *to, const struct json_tree *list)
         print_row(to, &table, row);
 }
 
-/* --- an object: names and values, then its tables ------------------------------------------------ */
+/* --- an object: names and values, then its tables ------------------------------------------------
+ */
 static bool is_table(const struct json_tree *value)
 {
     return value->kind == JSON_ARRAY && value->first != NULL && value->first->kind == JSON_OBJECT;
@@ -152,7 +154,8 @@ static void print_pair(FILE *to, const char *label, const struct json_tree *valu
 }
 
 /* Calls for each line of an object: `to` NULL only measures the widest label. */
-static size_t print_lines(FILE *to, const struct json_tree *object, const char *prefix, size_t width)
+static size_t print_lines(FILE *to, const struct json_tree *object, const char *prefix,
+                          size_t width)
 {
     size_t widest = 0;
 

@@ -1,8 +1,8 @@
 /*
  * bus_request.c - one question over ZeroMQ, answered while the caller waits.  See bus_request.h.
  *
- * Owns a context and one DEALER socket for the length of the call; linger 0, so nothing survives it.
- * If we die while waiting, the answer goes to nobody: the other side drops it.
+ * Owns a context and one DEALER socket for the length of the call; linger 0, so nothing survives
+ * it. If we die while waiting, the answer goes to nobody: the other side drops it.
  */
 #include "common/bus/bus_request.h"
 

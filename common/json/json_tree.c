@@ -1,8 +1,9 @@
 /*
  * json_tree.c - one whole JSON text as a tree, built from the reader's events.  See json_tree.h.
  *
- * Owns the nodes it makes; the stack of open containers is bounded by the reader's own bound on depth
- * and checked here all the same.  Holds nothing outside the process: dying on any line loses nothing.
+ * Owns the nodes it makes; the stack of open containers is bounded by the reader's own bound on
+ * depth and checked here all the same.  Holds nothing outside the process: dying on any line loses
+ * nothing.
  */
 #include "common/json/json_tree.h"
 

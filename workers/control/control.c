@@ -1,6 +1,6 @@
 /*
- * control.c - answers the operator on the admin socket (design.md 4.6), so that the supervisor stays
- * free of ZeroMQ and of strangers.
+ * control.c - answers the operator on the admin socket (design.md 4.6), so that the supervisor
+ * stays free of ZeroMQ and of strangers.
  *
  * A request is ["spendctl/1", command, argument...], an answer [status, json]:
  *   200 done, 400 not in the protocol or wrong arguments, 404 no such command, 409 not now
@@ -12,9 +12,9 @@
  *   config   {"view": "control", "settings": [{"name", "value", "apply"}]}; secrets are masked
  *   version  {"version", "build"}
  *
- * Owns the admin socket, a Redis connection that is opened when somebody asks, and no record of spend.
- * Never waits: several askers are served while one's answer is on its way.  If we die on any line, an
- * asker gets no answer and asks again; nothing else knows that we were gone.
+ * Owns the admin socket, a Redis connection that is opened when somebody asks, and no record of
+ * spend. Never waits: several askers are served while one's answer is on its way.  If we die on any
+ * line, an asker gets no answer and asks again; nothing else knows that we were gone.
  */
 #include "common/admin/admin_client.h"
 #include "common/base/log.h"
@@ -44,7 +44,8 @@ struct control {
     struct json_out *out;
 };
 
-/* --- answering ----------------------------------------------------------------------------------- */
+/* --- answering -----------------------------------------------------------------------------------
+ */
 static void reply(struct control *control, const struct route *route, const char *status,
                   const char *json, size_t length)
 {
@@ -90,7 +91,8 @@ static void on_status(void *arg, const struct route *route, const char *json, si
     reply(arg, route, "200", json, length);
 }
 
-/* --- the commands: one function for each row of commands.def --------------------------------------- */
+/* --- the commands: one function for each row of commands.def
+ * --------------------------------------- */
 static void answer_status(struct control *control, const struct request *request)
 {
     if (!status_ask(control->status, &request->route))
@@ -161,7 +163,8 @@ static const struct command {
 #undef COMMAND
 };
 
-/* --- the socket ------------------------------------------------------------------------------------ */
+/* --- the socket
+ * ------------------------------------------------------------------------------------ */
 static void dispatch(struct control *control, const struct request *request)
 {
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
@@ -191,7 +194,8 @@ static void on_message(void *arg, struct bus_socket *socket, const struct bus_fr
         dispatch(control, &request);
 }
 
-/* --- the worker ------------------------------------------------------------------------------------ */
+/* --- the worker
+ * ------------------------------------------------------------------------------------ */
 static void control_close(void *self)
 {
     struct control *control = self;
@@ -219,8 +223,8 @@ static int open_parts(struct control *control, struct err *err)
     control->bus = bus_open(control->harness, settings->runtime_dir, err);
     if (control->bus == NULL)
         return -1;
-    control->socket = bus_bind(control->bus, BUS_ROUTER, settings->admin_listen, &limits, on_message,
-                               control, err);
+    control->socket = bus_bind(control->bus, BUS_ROUTER, settings->admin_listen, &limits,
+                               on_message, control, err);
     return control->socket != NULL ? 0 : -1;
 }
 

@@ -1,8 +1,8 @@
 /*
  * figures.c - the counters and gauges of every worker, read from their pages.  See figures.h.
  *
- * Only reads, from shared memory that the supervisor owns: figures are whole 64-bit values and do not
- * go back when a worker dies.  Asks nobody, so it answers also while everything else hangs.
+ * Only reads, from shared memory that the supervisor owns: figures are whole 64-bit values and do
+ * not go back when a worker dies.  Asks nobody, so it answers also while everything else hangs.
  */
 #include "workers/control/figures.h"
 

@@ -1,9 +1,9 @@
 /*
  * queue_look.c - asks Redis what stands in it at this moment.  See queue_look.h.
  *
- * Only reads, and only plain commands: a question must never change what it looks at (the scripts of
- * scripts.def mend a lost state; that is the writers' business).  Questions that come before the
- * connection is up wait for it; a connection that cannot be made answers them with the reason.  What
+ * Only reads, and only plain commands: a question must never change what it looks at (the scripts
+ * of scripts.def mend a lost state; that is the writers' business).  Questions that come before the
+ * connection is up wait for it; a connection that cannot be made answers them with the reason. What
  * waits is bounded, so a frozen Redis costs nothing but the word "unknown".
  * If we die on any line, a question stays unanswered and the asker's own deadline says so.
  */
@@ -60,7 +60,8 @@ static void finish(struct ask *ask)
     ask->look->answer(ask->look->arg, ask->ticket, &figures);
 }
 
-/* --- reading the four replies, in the order in which they were asked -------------------------------- */
+/* --- reading the four replies, in the order in which they were asked
+ * -------------------------------- */
 static void read_meta(struct queue_figures *figures, const struct redis_reply *reply)
 {
     figures->bytes = reply->kind == REDIS_ARRAY ? redis_item_number(reply, 0) : -1;
@@ -135,7 +136,8 @@ static void send_ask(struct ask *ask)
     redis_command(look->redis, 2, ttl, NULL, on_part, ask);
 }
 
-/* --- the connection ------------------------------------------------------------------------------- */
+/* --- the connection
+ * ------------------------------------------------------------------------------- */
 static void on_state(void *arg, bool up, const char *reason)
 {
     struct queue_look *look = arg;

@@ -25,7 +25,8 @@ static bool is_protocol(const struct bus_frame *frame)
            memcmp(frame->data, ADMIN_PROTOCOL, frame->bytes) == 0;
 }
 
-/* For an answer to something that is not understood: the peer, and REQ's empty frame if it is there. */
+/* For an answer to something that is not understood: the peer, and REQ's empty frame if it is
+ * there. */
 static int lost(struct route *route, const struct bus_frame *frames, size_t count, struct err *err,
                 const char *why)
 {

@@ -32,8 +32,8 @@ struct request {
     char word[REQUEST_WORDS_MAX][REQUEST_WORD_BYTES + 1];
 };
 
-/* -1: outside the protocol; `err` says how, and the route is good enough to say so (count 0: not even
- * that).  Words hold no NUL. */
+/* -1: outside the protocol; `err` says how, and the route is good enough to say so (count 0: not
+ * even that).  Words hold no NUL. */
 int request_read(struct request *request, const struct bus_frame *frames, size_t count,
                  struct err *err) MUST_CHECK;
 

@@ -1,9 +1,10 @@
 /*
- * status.c - the answer to "status": asks the supervisor and Redis, adds the counters.  See status.h.
+ * status.c - the answer to "status": asks the supervisor and Redis, adds the counters.  See
+ * status.h.
  *
- * A question takes a place, sends its two asks and is answered when both came or its second is over;
- * an answer that comes later finds its ticket gone and is dropped.  Places are bounded, and so is what
- * one of them holds.  If we die on any line, the askers' own timeouts tell them.
+ * A question takes a place, sends its two asks and is answered when both came or its second is
+ * over; an answer that comes later finds its ticket gone and is dropped.  Places are bounded, and
+ * so is what one of them holds.  If we die on any line, the askers' own timeouts tell them.
  *
  * The answer, a contract for programs (members may be added, never renamed):
  *   {"instance": "...", "version": "...", "build": "...", "started_ms": 0, "draining": false,
@@ -11,13 +12,12 @@
  *    "gate": {"database": {"open": true, "why": "..."}},
  *    "queue": {"known": true, "why": "", "length": 0, "bytes": 0},
  *    "lock": {"known": true, "why": "", "holder": null, "ttl_ms": null},
- *    "spool": {"bytes": 0, "unapplied_bytes": 0, "unapplied_segments": 0, "oldest_unapplied_s": null},
- *    "events": {"accepted": 0, "duplicate": 0, "rejected": 0, "unacked": 0, "counted": 0, "known": 0,
- *               "conflict": 0, "poison": 0, "dead": 0},
- *    "workers": [{"name", "index", "pid", "state", "generation", "restarts", "since_ms", "status",
- *                 "why"}]}
- * started_ms and since_ms are wall time; a worker without a process has pid null.  events count since
- * the supervisor started; "known" there is the number of events that PostgreSQL had counted before.
+ *    "spool": {"bytes": 0, "unapplied_bytes": 0, "unapplied_segments": 0, "oldest_unapplied_s":
+ * null}, "events": {"accepted": 0, "duplicate": 0, "rejected": 0, "unacked": 0, "counted": 0,
+ * "known": 0, "conflict": 0, "poison": 0, "dead": 0}, "workers": [{"name", "index", "pid", "state",
+ * "generation", "restarts", "since_ms", "status", "why"}]} started_ms and since_ms are wall time; a
+ * worker without a process has pid null.  events count since the supervisor started; "known" there
+ * is the number of events that PostgreSQL had counted before.
  */
 #include "workers/control/status.h"
 
@@ -57,7 +57,8 @@ struct status {
     struct place place[PLACES];
 };
 
-/* --- writing ---------------------------------------------------------------------------------------- */
+/* --- writing
+ * ---------------------------------------------------------------------------------------- */
 static void text_member(struct json_out *out, const char *key, const char *text)
 {
     json_key(out, key);
@@ -172,7 +173,8 @@ static void write_supervision(struct json_out *out, const struct place *place)
     json_key(out, "database");
     json_object(out);
     bool_member(out, "open", known && place->snapshot.database_open);
-    text_member(out, "why", known ? place->snapshot.database_why : "the supervisor does not answer");
+    text_member(out, "why",
+                known ? place->snapshot.database_why : "the supervisor does not answer");
     json_end(out);
     json_end(out);
 }
@@ -199,7 +201,8 @@ static void write_answer(const struct place *place)
     json_end(out);
 }
 
-/* --- a question's life ------------------------------------------------------------------------------ */
+/* --- a question's life
+ * ------------------------------------------------------------------------------ */
 static void finish(struct place *place)
 {
     size_t length;

@@ -1,0 +1,189 @@
+/*
+ * health_checker.c - probes PostgreSQL and Redis and tells the supervisor, which opens and closes
+ * the `database` gate by it.  A process of its own, so that a slow probe stops nothing else.
+ *
+ * Each store is probed at once at start, then again after a pause: health.probe_ms while it fails
+ * or the gate is closed, health.idle_probe_ms otherwise, both with a fifth of jitter to either side
+ * (fifty instances that start together must not probe together).  One probe of a store at a time;
+ * the pause begins when it has ended, and every step of it has a deadline, so a frozen store makes
+ * probes rare and never piles them up.  The loop waits for nothing.
+ *
+ * Owns no data.  If we die on any line the supervisor keeps the gate as it is and starts us again.
+ */
+#include "common/base/log.h"
+#include "common/harness/harness.h"
+#include "workers/health_checker/probe.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum store { STORE_DATABASE, STORE_REDIS, STORES };
+
+static const char *const store_names[STORES] = {
+    [STORE_DATABASE] = "database",
+    [STORE_REDIS] = "redis",
+};
+
+struct health_checker;
+
+struct checked {
+    struct health_checker *checker;
+    enum store store;
+    struct timer *due;
+    bool ever; /* a probe has ended */
+    struct verdict last;
+};
+
+struct health_checker {
+    struct harness *harness;
+    struct probe_database *database;
+    struct probe_redis *redis;
+    struct checked checked[STORES];
+    bool gate_open;
+};
+
+/* --- when
+ * -------------------------------------------------------------------------------------------- */
+static int64_t jittered(int64_t ms)
+{
+    uint32_t dice = 0;
+
+    if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) != (ssize_t)sizeof dice)
+        return ms; /* early at boot: no jitter is better than no probe */
+    return ms - ms / 5 + (int64_t)(dice % 1000) * (2 * ms / 5) / 1000;
+}
+
+static int64_t pause_ms(const struct checked *checked)
+{
+    const struct settings *settings = harness_settings(checked->checker->harness);
+    bool watch =
+        !checked->last.passed || (checked->store == STORE_DATABASE && !checked->checker->gate_open);
+
+    return jittered(watch ? settings->health_probe_ms : settings->health_idle_probe_ms);
+}
+
+static void on_due(void *arg)
+{
+    struct checked *checked = arg;
+
+    if (checked->store == STORE_DATABASE)
+        probe_database_start(checked->checker->database);
+    else
+        probe_redis_start(checked->checker->redis);
+}
+
+/* --- what came of it
+ * ------------------------------------------------------------------------------------ */
+static void tell_human(const struct checked *checked, const struct verdict *verdict)
+{
+    const char *store = store_names[checked->store];
+    bool same = checked->ever && checked->last.passed == verdict->passed &&
+                strcmp(checked->last.detail, verdict->detail) == 0;
+
+    if (same)
+        return;
+    if (!verdict->passed)
+        log_warn("probe_failed", "store=%s detail=\"%s\"", store, verdict->detail);
+    else if (verdict->detail[0] != '\0')
+        log_warn("probe_passed", "store=%s detail=\"%s\"", store, verdict->detail);
+    else
+        log_info("probe_passed", "store=%s", store);
+}
+
+static void tell_supervisor(const struct checked *checked)
+{
+    struct msg report = {.kind = MSG_probe, .probe = {.passed = checked->last.passed}};
+
+    snprintf(report.probe.store, sizeof report.probe.store, "%s", store_names[checked->store]);
+    snprintf(report.probe.detail, sizeof report.probe.detail, "%s", checked->last.detail);
+    harness_report(checked->checker->harness, &report);
+}
+
+static const char *in_a_word(const struct checked *checked)
+{
+    if (!checked->ever)
+        return "not probed yet";
+    return checked->last.passed ? "ok" : "failing";
+}
+
+static void on_done(void *arg, const struct verdict *verdict)
+{
+    struct checked *checked = arg;
+    struct health_checker *checker = checked->checker;
+
+    tell_human(checked, verdict);
+    checked->last = *verdict;
+    checked->ever = true;
+    stats_add(harness_stats(checker->harness),
+              verdict->passed ? METRIC_probes_passed_total : METRIC_probes_failed_total, 1);
+    tell_supervisor(checked);
+    harness_status(checker->harness, "database %s, redis %s",
+                   in_a_word(&checker->checked[STORE_DATABASE]),
+                   in_a_word(&checker->checked[STORE_REDIS]));
+    timer_in_ms(checked->due, pause_ms(checked));
+}
+
+/* The gate has moved: what was a long pause may have to be a short one. */
+static void health_checker_record(void *self, const struct msg *record)
+{
+    struct health_checker *checker = self;
+    struct checked *database = &checker->checked[STORE_DATABASE];
+
+    if (record->kind != MSG_gate || strcmp(record->gate.name, "database") != 0)
+        return;
+    if (checker->gate_open && !record->gate.open && database->ever)
+        timer_in_ms(database->due, jittered(harness_settings(checker->harness)->health_probe_ms));
+    checker->gate_open = record->gate.open;
+}
+
+/* --- the worker
+ * -------------------------------------------------------------------------------------------- */
+static void health_checker_close(void *self)
+{
+    struct health_checker *checker = self;
+
+    for (size_t i = 0; i < STORES; i++)
+        harness_untimer(&checker->checked[i].due);
+    probe_database_free(&checker->database);
+    probe_redis_free(&checker->redis);
+    free(checker);
+}
+
+static void *health_checker_open(struct harness *harness, int *code, struct err *err)
+{
+    struct health_checker *checker = calloc(1, sizeof *checker);
+
+    *code = EXIT_CONFIGURATION; /* what can fail here is a URL that is none */
+    if (checker == NULL) {
+        *code = EXIT_TEMPORARY;
+        err_set(err, "no memory");
+        return NULL;
+    }
+    checker->harness = harness;
+    for (size_t i = 0; i < STORES; i++) {
+        struct checked *checked = &checker->checked[i];
+
+        checked->checker = checker;
+        checked->store = (enum store)i;
+        checked->due = harness_timer(harness, on_due, checked);
+        timer_in_ms(checked->due, 0);
+    }
+    checker->database =
+        probe_database_new(harness, on_done, &checker->checked[STORE_DATABASE], err);
+    checker->redis = probe_redis_new(harness, on_done, &checker->checked[STORE_REDIS], err);
+    if (checker->database == NULL || checker->redis == NULL) {
+        health_checker_close(checker);
+        return NULL;
+    }
+    return checker;
+}
+
+const struct worker worker = {
+    .name = "health_checker",
+    .open = health_checker_open,
+    .record = health_checker_record,
+    .close = health_checker_close,
+};

@@ -1,0 +1,186 @@
+/*
+ * probe_database.c - is there a PostgreSQL that the flusher could write to?  See probe.h.
+ *
+ *   connect (real credentials) -> facts -> version of the schema, if it is there -> verdict ->
+ * close
+ *
+ * A connection is opened for each probe and closed after it: what worked a minute ago on an old
+ * connection says nothing about whether the flusher could connect now, and one connection less is
+ * held. Only reads.  Each step has its deadline in the door.  If we die on any line the server
+ * drops an idle session; nothing was begun.
+ */
+#include "workers/health_checker/probe.h"
+
+#include "common/harness/harness.h"
+#include "common/pg/pg.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* $1 = schema.  The right to create: in the schema if it exists, else in the database. */
+#define FACTS_SQL                                                                                  \
+    "SELECT current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),"                \
+    " current_setting('transaction_read_only'), current_setting('server_encoding'),"               \
+    " EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"                  \
+    "  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'schema_version'),"          \
+    " CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)"                 \
+    "  THEN pg_catalog.has_schema_privilege($1, 'CREATE')"                                         \
+    "  ELSE pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') END"
+
+enum column { SERVER_VERSION, IN_RECOVERY, READ_ONLY, ENCODING, SCHEMA, MAY_CREATE, COLUMNS };
+
+struct probe_database {
+    struct harness *harness;
+    probe_done_fn *done; /* NULL: being freed, nobody is told */
+    void *arg;
+    struct pg *pg;
+    struct database_facts facts;
+};
+
+static void finish(struct probe_database *probe, const struct verdict *verdict)
+{
+    if (probe->done == NULL)
+        return;
+    pg_disconnect(probe->pg);
+    probe->done(probe->arg, verdict);
+}
+
+static void fail(struct probe_database *probe, const char *what, const struct pg_answer *answer)
+{
+    struct verdict verdict = {.passed = false};
+
+    snprintf(verdict.detail, sizeof verdict.detail, "%s: %.150s%s%s", what,
+             answer->text ? answer->text : "not what was asked for", answer->sqlstate[0] ? " " : "",
+             answer->sqlstate);
+    finish(probe, &verdict);
+}
+
+static int64_t deadline_ms(const struct probe_database *probe)
+{
+    return harness_settings(probe->harness)->database_socket_timeout_ms;
+}
+
+static void on_version(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
+    struct verdict verdict;
+    const char *value;
+
+    if (answer->outcome != PG_OK) {
+        fail(probe, "reading schema_version", answer);
+        return;
+    }
+    value = answer->rows > 0 ? pg_value(answer, 0, 0) : NULL;
+    probe->facts.schema_version = value ? atoi(value) : 0;
+    verdict_database(&probe->facts, &verdict);
+    finish(probe, &verdict);
+}
+
+static void ask_version(struct probe_database *probe)
+{
+    char schema[160], sql[256];
+
+    if (pg_identifier(harness_settings(probe->harness)->database_schema, schema, sizeof schema) !=
+        0) {
+        struct verdict verdict = {.passed = false, .detail = "database.schema is no identifier"};
+
+        finish(probe, &verdict);
+        return;
+    }
+    snprintf(sql, sizeof sql, "SELECT version FROM %s.schema_version", schema);
+    pg_query(probe->pg, sql, 0, NULL, deadline_ms(probe), on_version, probe);
+}
+
+static bool truth(const struct pg_answer *answer, enum column column)
+{
+    const char *value = pg_value(answer, 0, (int)column);
+
+    return value != NULL && (value[0] == 't' || strcmp(value, "on") == 0);
+}
+
+static void read_facts(struct database_facts *facts, const struct pg_answer *answer, bool migrate)
+{
+    const char *version = pg_value(answer, 0, SERVER_VERSION);
+    const char *encoding = pg_value(answer, 0, ENCODING);
+
+    *facts = (struct database_facts){
+        .server_version = version ? atoi(version) : 0,
+        .in_recovery = truth(answer, IN_RECOVERY),
+        .read_only = truth(answer, READ_ONLY),
+        .schema = truth(answer, SCHEMA) ? SCHEMA_THERE : SCHEMA_ABSENT,
+        .may_create = truth(answer, MAY_CREATE),
+        .migrate = migrate,
+    };
+    snprintf(facts->encoding, sizeof facts->encoding, "%s", encoding ? encoding : "?");
+}
+
+static void on_facts(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
+    struct verdict verdict;
+
+    if (answer->outcome != PG_OK || answer->rows != 1 || answer->columns != COLUMNS) {
+        fail(probe, "query", answer);
+        return;
+    }
+    read_facts(&probe->facts, answer, harness_settings(probe->harness)->database_migrate);
+    if (probe->facts.schema == SCHEMA_THERE) {
+        ask_version(probe);
+        return;
+    }
+    verdict_database(&probe->facts, &verdict);
+    finish(probe, &verdict);
+}
+
+static void on_connected(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
+    const char *schema = harness_settings(probe->harness)->database_schema;
+
+    if (answer->outcome != PG_OK) {
+        fail(probe, "connect", answer);
+        return;
+    }
+    stats_add(harness_stats(probe->harness), METRIC_database_connects_total, 1);
+    pg_query(probe->pg, FACTS_SQL, 1, &schema, deadline_ms(probe), on_facts, probe);
+}
+
+void probe_database_start(struct probe_database *probe)
+{
+    if (!pg_busy(probe->pg))
+        pg_connect(probe->pg, on_connected, probe);
+}
+
+struct probe_database *probe_database_new(struct harness *harness, probe_done_fn *done, void *arg,
+                                          struct err *err)
+{
+    const struct settings *settings = harness_settings(harness);
+    const struct pg_options options = {
+        .url = settings->database_url,
+        .application = "spendd health_checker",
+        .connect_ms = settings->database_connect_ms,
+        .socket_timeout_ms = settings->database_socket_timeout_ms,
+    };
+    struct probe_database *probe = calloc(1, sizeof *probe);
+
+    if (probe == NULL) {
+        err_set(err, "no memory");
+        return NULL;
+    }
+    *probe = (struct probe_database){.harness = harness, .done = done, .arg = arg};
+    probe->pg = pg_open(harness, &options, err);
+    if (probe->pg == NULL)
+        probe_database_free(&probe);
+    return probe;
+}
+
+void probe_database_free(struct probe_database **probe)
+{
+    if (*probe == NULL)
+        return;
+    (*probe)->done = NULL;
+    pg_close(&(*probe)->pg);
+    free(*probe);
+    *probe = NULL;
+}
