@@ -3,8 +3,9 @@
  * from.
  *
  * links: common/admin/output_text.c common/admin/output_json.c common/admin/value_text.c
- * common/json/json_tree.c common/json/json_in.c common/json/json_keys.c common/base/utf8.c
- * common/base/err.c common/base/clock.c libs: yajl
+ * links: common/json/json_tree.c common/json/json_in.c common/json/json_keys.c
+ * links: common/base/utf8.c common/base/err.c common/base/clock.c
+ * libs: yajl
  */
 #include "common/admin/output.h"
 #include "common/admin/value_text.h"
