@@ -1,0 +1,120 @@
+"""The kill matrix: under load, SIGKILL for each worker, the supervisor, and everything at once, at seeded
+random moments, 210 kills in all, each with unacknowledged messages in flight.  Afterwards: what was
+acknowledged is what is counted, no id twice, all sums equal.
+
+A moment is "after so many more answers", never a pause.  Half of the flusher's kills happen while its
+transaction is open: a foreign row lock holds it there, pg_stat_activity shows it, and PostgreSQL's log
+says "with an open transaction" for each.
+"""
+import itertools
+import random
+
+import pytest
+
+from lib import conservation
+from lib.daemon import WORKERS
+from lib.events import Generator, batches
+from lib.producer import Producer
+from lib.waiting import wait_until
+
+SEED = 4711
+KILLS = {"aggregator": 45, "redis_writer": 35, "health_checker": 10, "control": 10}
+FLUSHER_KILLS, SUPERVISOR_KILLS, KILLS_OF_ALL = 60, 25, 25
+assert sum(KILLS.values()) + FLUSHER_KILLS + SUPERVISOR_KILLS + KILLS_OF_ALL >= 200
+
+
+class Load:
+    """A producer that goes on until it is told to finish, and the moments that are counted by its answers."""
+
+    def __init__(self, instance, name, rate=60):
+        stream = batches(Generator(SEED, name).events(10**9), random.Random(f"{SEED}/{name}"))
+        self.instance, self.rng = instance, random.Random(f"{SEED}/kill/{name}")
+        self.producer = Producer(instance.ingest, stream, window=12, resend_s=1.0, rate=rate).start()
+        self.outcome = self.producer.outcome
+
+    def random_moment(self, most=12):
+        """So many more answers, and then a message that has none yet."""
+        target = self.outcome.messages + self.rng.randint(1, most)
+        wait_until(lambda: self.outcome.messages >= target and self.producer.in_flight() > 0, 40,
+                   f"{target} answers (now {self.outcome.messages})", [self.producer, self.instance], look_s=0.002)
+
+    def finish(self, stack):
+        self.producer.finish_source()
+        self.producer.wait(60, stack.logs)
+        return conservation.assert_conserved(stack.postgres, self.outcome, deadline_s=90, logs=stack.logs)
+
+
+@pytest.fixture
+def instance(stack):
+    return stack.spendd(supervisor__drain_ms=3000, dedupe__seconds=60).start(ready=WORKERS)
+
+
+@pytest.mark.parametrize("worker", KILLS)
+def test_a_worker_is_killed(stack, instance, worker):
+    load = Load(instance, worker)
+    for _ in range(KILLS[worker]):
+        load.random_moment()
+        instance.kill(worker)
+    load.finish(stack)
+    assert instance.running()
+
+
+def test_the_flusher_is_killed_at_any_moment(stack, instance):
+    load = Load(instance, "flusher")
+    for _ in range(FLUSHER_KILLS // 2):
+        load.random_moment()
+        instance.kill("db_flusher")
+    load.finish(stack)
+
+
+OPEN = """select count(*) from pg_stat_activity where xact_start is not null and pid <> pg_backend_pid()
+          and application_name <> 'test' and wait_event_type = 'Lock'"""
+
+
+def test_the_flusher_is_killed_within_its_transaction(stack, instance):
+    load = Load(instance, "within")
+    wait_until(lambda: conservation.settled(stack.postgres, 20), 30, "the first events", stack.logs)
+    foreign = stack.postgres.connect(application_name="test")
+    foreign.autocommit = False
+    for _ in range(FLUSHER_KILLS // 2):
+        # All teams locked: the next flush stops half way, its log rows and the ledger already written.
+        foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
+        wait_until(lambda: stack.postgres.one(OPEN), 30, "a flush that waits for a row", stack.logs)
+        load.random_moment(3)
+        instance.kill("db_flusher")
+        foreign.rollback()
+    foreign.close()
+    load.finish(stack)
+    with open(stack.postgres.log, encoding="utf-8", errors="replace") as file:
+        ended = sum("open transaction" in line or "connection to client lost" in line for line in file)
+    print(f"\n  {ended} backends ended within their transaction")
+    assert ended >= FLUSHER_KILLS // 2
+
+
+def test_the_supervisor_is_killed(stack, instance):
+    """Its workers drain and leave by themselves; the next supervisor waits for them or takes over."""
+    load = Load(instance, "supervisor")
+    for _ in range(SUPERVISOR_KILLS):
+        load.random_moment()
+        instance.kill_supervisor()
+        instance.start(ready=())
+    load.finish(stack)
+
+
+def test_everything_is_killed_at_once(stack, instance):
+    load = Load(instance, "all")
+    for _ in range(KILLS_OF_ALL):
+        load.random_moment()
+        instance.kill_all()
+        instance.start(ready=())
+    load.finish(stack)
+
+
+def test_two_at_once_in_every_pair(stack, instance):
+    """Deaths that overlap: each pair of workers at the same moment."""
+    load = Load(instance, "pairs")
+    for pair in itertools.combinations(WORKERS, 2):
+        load.random_moment()
+        for worker in pair:
+            instance.kill_if_there(worker)
+    load.finish(stack)
