@@ -36,14 +36,30 @@ struct redis_reply {
 
 typedef void redis_reply_fn(void *arg, const struct redis_reply *reply, const char *reason);
 
-/* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME) and goes down. */
+/* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME), when it goes down,
+ * and once if the first attempt fails. */
 typedef void redis_state_fn(void *arg, bool up, const char *reason);
 
 struct redis_options {
-    const char *url;    /* redis://[user:password@]host:port/db or unix:///path?db=0 */
+    const char *url;    /* redis://[user:password@]host:port/db, unix:///path?db=0, or file:/path
+                         * of a file with that, read again at each connect */
     const char *client; /* CLIENT SETNAME */
     int64_t connect_ms, command_ms, backoff_max_ms;
+    int64_t reply_bytes_max; /* a larger reply ends the connection; 0: 64 MiB */
 };
+
+/* Error replies that mean something, by name (refusals.def). */
+enum redis_refusal {
+    REDIS_REFUSED_NOT,
+    REDIS_REFUSED_other,
+#define REFUSAL(name, text, after) REDIS_REFUSED_##name,
+#include "common/redis/refusals.def"
+#undef REFUSAL
+    REDIS_REFUSALS
+};
+
+enum redis_refusal redis_refused(const struct redis_reply *reply);
+const char *redis_refusal_name(enum redis_refusal refusal);
 
 enum redis_script {
 #define SCRIPT(name, keys, lua) REDIS_##name,
@@ -58,7 +74,10 @@ int redis_url_check(const char *url, struct err *err) MUST_CHECK;
 /* Copies the options.  NULL and `err` for a bad URL or no memory.  Connecting starts with the loop. */
 struct redis *redis_open(struct harness *harness, const struct redis_options *options,
                          redis_state_fn *state, void *arg, struct err *err);
-void redis_close(struct redis **redis); /* outstanding commands are answered with NULL first */
+
+/* Outstanding commands are answered with NULL first; commands given meanwhile are not.  Not to be
+ * called from within an answer. */
+void redis_close(struct redis **redis);
 
 bool redis_up(const struct redis *redis);
 size_t redis_outstanding(const struct redis *redis);
@@ -68,7 +87,8 @@ size_t redis_outstanding(const struct redis *redis);
 void redis_command(struct redis *redis, int argc, const char *const *argv, const size_t *lengths,
                    redis_reply_fn *answer, void *arg);
 
-/* Runs a script: EVALSHA, and EVAL once after NOSCRIPT.  argv = KEYS then ARGV. */
+/* Runs a script: EVALSHA, and EVAL once after NOSCRIPT (answered later than commands given behind it).
+ * argv = KEYS then ARGV. */
 void redis_script(struct redis *redis, enum redis_script script, int argc, const char *const *argv,
                   const size_t *lengths, redis_reply_fn *answer, void *arg);
 

@@ -1,0 +1,76 @@
+/*
+ * redis_inside.h - a connection and its calls; only common/redis includes this.
+ */
+#ifndef SPENDD_REDIS_INSIDE_H
+#define SPENDD_REDIS_INSIDE_H
+
+#include "common/harness/harness.h"
+#include "common/redis/redis.h"
+#include "common/redis/redis_link.h"
+#include "common/redis/redis_url.h"
+#include "common/redis/redis_wire.h"
+
+enum redis_after { STAY, LEAVE, LEAVE_LONG };
+enum redis_after redis_refusal_after(enum redis_refusal refusal);
+
+enum call_fate { CALL_LIVE, CALL_LOST, CALL_REFUSED };
+
+/* A command from when it is given until it is answered. */
+struct call {
+    struct call *next;
+    struct wire_text head, tail; /* head: how a script is called; empty for a plain command */
+    size_t sent;                 /* of both */
+    mono_t deadline;
+    redis_reply_fn *answer;
+    void *arg;
+    enum call_fate fate;
+    int script;    /* enum redis_script, or -1 */
+    int arguments; /* of the script */
+    bool whole;    /* the script's text was sent, not its SHA1 */
+    bool plain;    /* ... without the shebang */
+};
+
+enum redis_phase { PHASE_WAIT, PHASE_LOOKUP, PHASE_CONNECT, PHASE_GREET, PHASE_UP };
+
+struct redis {
+    struct harness *harness;
+    struct redis_options options; /* its strings are ours */
+    redis_state_fn *state;
+    void *arg;
+    enum redis_phase phase;
+    struct redis_link link;
+    struct watch *watch, *lookup_watch;
+    struct lookup *lookup;
+    struct wire_reader *reader;
+    struct redis_url url; /* during an attempt; wiped after the greeting */
+    unsigned attempts;    /* since the last answer that was of use */
+    unsigned turn;        /* which of several addresses is tried */
+    struct timer *deadline, *retry, *lost;
+    struct call *first, *last, *unsent; /* unsent: first call with bytes to send */
+    size_t calls, bytes;                /* bytes held for calls */
+    bool told_down, closing;
+    enum redis_after after; /* what the replies of this turn ask for */
+    char leave[160];        /* ... and why */
+    char why[320];          /* of the last loss */
+    char sha[REDIS_SCRIPTS][41]; /* of this connection; empty: not known */
+    bool no_shebang;             /* this server is older than 7 */
+};
+
+/* redis_calls.c: the queue of calls. */
+struct call *call_new(redis_reply_fn *answer, void *arg);
+void call_free(struct call **call);
+void calls_add(struct redis *redis, struct call *call); /* takes it, whatever the phase */
+void calls_lose(struct redis *redis);                   /* all of them: the connection is gone */
+void calls_answer_lost(struct redis *redis);            /* those at the head that nobody will answer */
+void calls_reply(struct redis *redis, const struct redis_reply *reply);
+int calls_write(struct redis *redis, struct err *err) MUST_CHECK;
+
+/* redis_script.c: true if the call was sent again in another form. */
+bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply);
+
+/* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING; redis_greeted when answered. */
+void redis_greet(struct redis *redis);
+void redis_greeted(struct redis *redis);
+void redis_leave(struct redis *redis, enum redis_after after, const char *why);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * redis_script.c - running the scripts of scripts.def.
+ *
+ * The first use of a script on a connection sends its text (EVAL) and, behind it, SCRIPT LOAD, whose
+ * answer is the SHA1 for all further uses; so this door computes no SHA1 of its own, and a server
+ * that was replaced is found out by NOSCRIPT, after which the text is sent once.
+ *
+ * Scripts are allow-oom: the drain must work while Redis is full (custody P6).  A server before 7 does
+ * not know the first line that says so and fails to compile; then it is left out, on that connection.
+ *
+ * If we die on any line: scripts either ran whole or not at all, and each can be run again.
+ */
+#include "common/redis/redis_inside.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHEBANG "#!lua flags=allow-oom\n"
+
+struct script {
+    const char *text; /* with the shebang */
+    const char *keys; /* how many, as text */
+};
+
+static const struct script scripts[REDIS_SCRIPTS] = {
+#define SCRIPT(name, keys, lua) [REDIS_##name] = {SHEBANG lua, #keys},
+#include "common/redis/scripts.def"
+#undef SCRIPT
+};
+
+static const char *script_text(const struct redis *redis, int script)
+{
+    return scripts[script].text + (redis->no_shebang ? strlen(SHEBANG) : 0);
+}
+
+/* Makes the head anew: EVALSHA where the SHA1 is known, else EVAL with the text. */
+static void make_head(struct redis *redis, struct call *call)
+{
+    const char *sha = redis->sha[call->script];
+    const char *argv[3] = {"EVALSHA", sha, scripts[call->script].keys};
+
+    call->whole = sha[0] == '\0';
+    call->plain = redis->no_shebang;
+    if (call->whole) {
+        argv[0] = "EVAL";
+        argv[1] = script_text(redis, call->script);
+    }
+    wire_free(&call->head);
+    if (wire_encode(&call->head, 3 + call->arguments, 3, argv, NULL) != 0)
+        call->fate = CALL_REFUSED;
+}
+
+
+#define LOADED(name)                                                                               \
+    static void loaded_##name(void *arg, const struct redis_reply *reply, const char *reason)      \
+    {                                                                                              \
+        loaded(arg, REDIS_##name, reply);                                                          \
+        (void)reason;                                                                              \
+    }
+
+static void loaded(struct redis *redis, enum redis_script script, const struct redis_reply *reply)
+{
+    if (reply == NULL || reply->kind != REDIS_BYTES || reply->length != 40)
+        return;
+    memcpy(redis->sha[script], reply->text, 41);
+}
+
+#define SCRIPT(name, keys, lua) LOADED(name)
+#include "common/redis/scripts.def"
+#undef SCRIPT
+
+static redis_reply_fn *const loaded_functions[REDIS_SCRIPTS] = {
+#define SCRIPT(name, keys, lua) [REDIS_##name] = loaded_##name,
+#include "common/redis/scripts.def"
+#undef SCRIPT
+};
+
+static void learn_sha(struct redis *redis, int script)
+{
+    const char *argv[3] = {"SCRIPT", "LOAD", script_text(redis, script)};
+
+    redis_command(redis, 3, argv, NULL, loaded_functions[script], redis);
+}
+
+void redis_script(struct redis *redis, enum redis_script script, int argc, const char *const *argv,
+                  const size_t *lengths, redis_reply_fn *answer, void *arg)
+{
+    struct call *call;
+    bool whole;
+
+    if (redis->closing)
+        return;
+    call = call_new(answer, arg);
+    call->script = (int)script;
+    call->arguments = argc;
+    if (redis->phase != PHASE_UP)
+        call->fate = CALL_LOST;
+    else if (wire_encode(&call->tail, 0, argc, argv, lengths) != 0)
+        call->fate = CALL_REFUSED;
+    else
+        make_head(redis, call);
+    whole = call->whole && call->fate == CALL_LIVE;
+    calls_add(redis, call);
+    if (whole)
+        learn_sha(redis, (int)script);
+}
+
+bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply)
+{
+    static const char no_compile[] = "ERR Error compiling script";
+    struct call *c = *call;
+
+    if (reply->kind != REDIS_ERROR)
+        return false;
+    if (!c->whole && redis_refused(reply) == REDIS_REFUSED_noscript) {
+        redis->sha[c->script][0] = '\0';
+    } else if (c->whole && !c->plain && strncmp(reply->text, no_compile, strlen(no_compile)) == 0) {
+        redis->no_shebang = true;
+    } else {
+        return false;
+    }
+    make_head(redis, c);
+    *call = NULL;
+    calls_add(redis, c);
+    learn_sha(redis, c->script);
+    return true;
+}
