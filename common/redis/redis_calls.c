@@ -90,6 +90,8 @@ static struct call *pop(struct redis *redis)
     redis->first = call->next;
     if (redis->first == NULL)
         redis->last = NULL;
+    if (redis->unsent == call)
+        redis->unsent = call->next;
     redis->calls--;
     redis->bytes -= call_bytes(call);
     return call;
@@ -130,9 +132,9 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
 
     if (redis_refusal_after(refusal) != STAY)
         redis_leave(redis, redis_refusal_after(refusal), reply->text);
-    while (redis->first != NULL && redis->first->fate != CALL_LIVE)
-        calls_answer_lost(redis);
-    if (redis->first == NULL || redis->first->sent < call_bytes(redis->first)) {
+    calls_answer_lost(redis);
+    if (redis->first == NULL || redis->first->fate != CALL_LIVE ||
+        redis->first->sent < call_bytes(redis->first)) {
         redis_leave(redis, LEAVE, reply->kind == REDIS_ERROR ? reply->text : "unasked reply");
         return;
     }

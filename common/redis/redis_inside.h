@@ -10,6 +10,8 @@
 #include "common/redis/redis_url.h"
 #include "common/redis/redis_wire.h"
 
+#include <poll.h>
+
 enum redis_after { STAY, LEAVE, LEAVE_LONG };
 enum redis_after redis_refusal_after(enum redis_refusal refusal);
 

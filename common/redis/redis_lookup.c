@@ -98,7 +98,7 @@ struct lookup *lookup_start(const char *host, const char *port, struct err *err)
 {
     struct lookup *lookup = calloc(1, sizeof *lookup);
 
-    if (resolve == NULL) {
+    if (lookup == NULL) {
         err_set(err, "no memory to look up a name");
         return NULL;
     }
