@@ -1,0 +1,52 @@
+"""papers.py - what the papers name must exist: paths in code spans and links, and make targets.
+
+A path is checked when it begins with a room of the tree or is a link.  `NAME` in capitals, `*` and
+`<...>` stand for something and are not looked up.
+"""
+import os
+import re
+import sys
+
+import tree
+
+ROOMS = tree.ROOMS + (".ci",)
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+MAKE = re.compile(r"\bmake ((?:[A-Z_]+=\S+ )*)([a-z][a-z-]*)")
+
+
+def targets():
+    return set(re.findall(r"^([a-z][a-z-]*):", tree.read("Makefile"), re.M))
+
+
+def is_path(word):
+    return word.split("/")[0] in ROOMS and "/" in word and not re.search(r"[*<>{}$]|NAME", word)
+
+
+def check(path, known, found):
+    here = os.path.dirname(path)
+    for number, line in enumerate(tree.read(path).splitlines(), 1):
+        for span in SPAN.findall(line):
+            for word in span.split():
+                word = word.rstrip(",;:.")
+                if is_path(word) and not os.path.exists(word):
+                    found.append(f"{path}:{number}: {word} does not exist")
+            for match in MAKE.finditer(span):
+                if match[2] not in known:
+                    found.append(f"{path}:{number}: make {match[2]}: no such target")
+        for link in LINK.findall(line):
+            if "://" not in link and not os.path.exists(os.path.join(here, link)):
+                found.append(f"{path}:{number}: link to {link}, which does not exist")
+
+
+def main():
+    found = []
+    known = targets()
+    for path in tree.files(".md"):
+        check(path, known, found)
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+sys.exit(main())
