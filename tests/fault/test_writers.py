@@ -1,0 +1,175 @@
+"""Two writers and many instances: a lock holder that sleeps through its lease, and a fleet of fifty with
+foreign writers on the same rows.  One writes at a time, deadlocks are retried, totals are exact.
+"""
+import random
+import threading
+import time
+
+import psycopg2
+
+from lib import conservation
+from lib.daemon import WORKERS, Stack
+from lib.events import Generator, batches
+from lib.producer import Outcome, Producer
+from lib.waiting import wait_until
+from lib.wire import LightPusher, Queue
+
+WAITS = """select count(*) from pg_stat_activity where xact_start is not null and application_name <> 'test'
+           and pid <> pg_backend_pid() and wait_event_type = 'Lock'"""
+
+
+def holder(stack):
+    return Queue(stack.redis.client()).lock_holder()
+
+
+def test_the_lock_holder_sleeps_through_its_lease(stack):
+    """SIGSTOP within its transaction; the others go on; SIGCONT: what it did counts once or not at all."""
+    instances = [stack.spendd(database__lock_ms=3000).start(ready=WORKERS) for _ in range(3)]
+    outcome = Outcome()
+    producers = [Producer(instance.ingest, batches(Generator(41, f"sleep{n}").events(10**9), 6), outcome, rate=20).start()
+                 for n, instance in enumerate(instances)]
+    wait_until(lambda: conservation.settled(stack.postgres, 30), 30, "the first events", stack.logs)
+    foreign = stack.postgres.connect(application_name="test")
+    foreign.autocommit = False
+    for _ in range(5):
+        foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
+        wait_until(lambda: stack.postgres.one(WAITS) and holder(stack), 30, "a flush that waits for a row", stack.logs)
+        asleep = [(instance, instance.freeze("db_flusher")) for instance in instances if holds(instance)]
+        before = stack.postgres.one("select count(*) from spendd.spend_log")
+        foreign.rollback()
+        wait_until(lambda: stack.postgres.one("select count(*) from spendd.spend_log") > before + 40, 40,
+                   "the others to go on", stack.logs)
+        for instance, pid in asleep:
+            instance.thaw(pid)
+        assert asleep, "nobody held the lock"
+    foreign.close()
+    for producer in producers:
+        producer.finish_source()
+    for producer in producers:
+        producer.wait(40, stack.logs)
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+
+
+def holds(instance):
+    """Does this instance hold the lock, by its own counters?"""
+    code, value = instance.ask("stats")
+    return code == 200 and "lock_held" in str(value) and _gauge(value, "lock_held") == 1
+
+
+def _gauge(value, name):
+    """Sum of a figure wherever it stands in the answer to `stats`."""
+    if isinstance(value, dict):
+        if isinstance(value.get(name), int):
+            return value[name]
+        return sum(_gauge(part, name) for part in value.values())
+    if isinstance(value, list):
+        return sum(_gauge(part, name) for part in value)
+    return 0
+
+
+class ForeignWriter(threading.Thread):
+    """Locks a handful of our rows in random order, again and again, and changes no figure."""
+
+    def __init__(self, postgres, seed):
+        super().__init__(daemon=True)
+        self.postgres, self.rng = postgres, random.Random(seed)
+        self.ending, self.commits, self.deadlocks = threading.Event(), 0, 0
+
+    def run(self):
+        connection = self.postgres.connect(application_name="test")
+        connection.autocommit = False
+        cursor = connection.cursor()
+        teams = [f"team-{n:02d}" for n in range(12)]
+        while not self.ending.is_set():
+            try:
+                for team in self.rng.sample(teams, 4):
+                    cursor.execute("update spendd.spend set updated_at = now() where entity_type = 'team' and entity_id = %s", (team,))
+                connection.commit()
+                self.commits += 1
+            except psycopg2.errors.DeadlockDetected:
+                self.deadlocks += 1
+                connection.rollback()
+            except psycopg2.Error:
+                connection.rollback()
+            self.ending.wait(0.02)
+        connection.close()
+
+
+class Watcher(threading.Thread):
+    """Looks at pg_stat_activity: how many of spendd's backends have written in an open transaction?"""
+
+    SQL = """select count(*) from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid()
+             and application_name like 'spendd%'"""
+
+    def __init__(self, postgres):
+        super().__init__(daemon=True)
+        self.postgres, self.ending = postgres, threading.Event()
+        self.looks = self.most = self.busy = 0
+
+    def run(self):
+        connection = self.postgres.connect(application_name="test")
+        cursor = connection.cursor()
+        while not self.ending.is_set():
+            cursor.execute(self.SQL)
+            writers = cursor.fetchone()[0]
+            self.looks += 1
+            self.busy += writers > 0
+            self.most = max(self.most, writers)
+            self.ending.wait(0.005)
+        connection.close()
+
+
+def test_fifty_instances_and_ten_foreign_writers(place):
+    """Twelve real instances and 38 light ones that speak design.md 4.4."""
+    stack = Stack(place, postgres=place.postgres(max_connections=120, deadlock_timeout="100ms")).start()
+    # Fifty on two cores: nobody is hurried, so that a lease is lost to a dead holder and not to a busy machine.
+    calm = {"lock__ttl_ms": 15000, "lock__renew_ms": 3000, "health__probe_ms": 2000, "health__idle_probe_ms": 10000,
+            "supervisor__beat_ms": 1000, "redis__command_ms": 5000, "redis__connect_ms": 5000, "redis__repush_s": 30}
+    instances = [stack.spendd(**calm).start(ready=()) for _ in range(12)]
+    for instance in instances:
+        instance.wait_ready("aggregator", "redis_writer", deadline_s=60)
+    outcome = Outcome()
+    wait_until(lambda: conservation.settled(stack.postgres, 0), 40, "the schema", stack.logs)
+    watcher = Watcher(stack.postgres)
+    writers = [ForeignWriter(stack.postgres, seed) for seed in range(10)]
+    for thread in [watcher, *writers]:
+        thread.start()
+    producers = [Producer(instance.ingest, batches(Generator(51, f"real{n}").events(400), 10), outcome, rate=8, window=4).start()
+                 for n, instance in enumerate(instances)]
+    pushers = [LightPusher(stack.redis.client(), batches(Generator(51, f"light{n}").events(60), 10), f"light{n}", repush_s=30).start()
+               for n in range(38)]
+    for producer in producers:
+        producer.wait(120, stack.logs)
+    for pusher in pushers:
+        wait_until(pusher.done, 120, f"{pusher.name} to see everything applied", [pusher, *stack.logs], look_s=0.1)
+        outcome.sent.update(pusher.sent)
+        outcome.acked.update(pusher.sent)
+    wait_until(lambda: conservation.settled(stack.postgres, len(outcome.acked)), 90, "everything to be counted", stack.logs, look_s=0.2)
+    for thread in [watcher, *writers]:
+        thread.ending.set()
+        thread.join(20)
+    foreign = sum(writer.deadlocks for writer in writers)
+    print(f"\n  foreign commits {sum(writer.commits for writer in writers)}, their deadlocks {foreign};"
+          f" looks {watcher.looks}, with a spendd writer {watcher.busy}, most at once {watcher.most}")
+    assert watcher.busy > 0 and watcher.most == 1
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    assert sum(instance.log_text().count("poison") for instance in instances) == 0
+    stack.close()
+
+
+def test_the_lock_moves_on_when_its_holder_is_killed(stack):
+    instances = [stack.spendd().start(ready=WORKERS) for _ in range(2)]
+    outcome = Outcome()
+    producers = [Producer(instance.ingest, batches(Generator(61, f"moves{n}").events(10**9), 6), outcome, rate=20).start()
+                 for n, instance in enumerate(instances)]
+    for _ in range(6):
+        victim = wait_until(lambda: next((i for i in instances if holds(i)), None), 20, "a holder", stack.logs)
+        victim.kill("db_flusher")
+        before, started = stack.postgres.one("select count(*) from spendd.spend_log"), time.monotonic()
+        wait_until(lambda: stack.postgres.one("select count(*) from spendd.spend_log") > before, 20, "flushes to go on", stack.logs)
+        assert time.monotonic() - started < 20
+    for producer in producers:
+        producer.finish_source()
+    for producer in producers:
+        producer.wait(40, stack.logs)
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
