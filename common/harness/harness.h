@@ -30,7 +30,8 @@ struct worker {
     const char *name;
     /* Everything that can fail at start.  Returns the worker's state, or NULL with err and *code. */
     void *(*open)(struct harness *harness, int *code, struct err *err);
-    /* A record from the supervisor that the harness does not handle itself (gate, snapshot...). NULL: none. */
+    /* A record from the supervisor that the harness does not handle itself (gate, snapshot...).
+     * NULL: none. */
     void (*record)(void *self, const struct msg *record);
     /* Begin to finish: take no new work, hand on what there is, call harness_leave when done.
      * The harness leaves by itself at the deadline.  NULL: leave at once. */
