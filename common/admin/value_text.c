@@ -90,6 +90,8 @@ void label_text(const char *key, char *text, size_t size)
     size_t length = strlen(key) - (unit && unit->dropped ? strlen(unit->suffix) : 0);
 
     snprintf(text, size, "%.*s", (int)length, key);
+    if (strchr(text, '.') != NULL)
+        return; /* the name of a thing ("health_checker.0"), not a label */
     for (char *c = text; *c != '\0'; c++)
         if (*c == '_')
             *c = ' ';
@@ -106,17 +108,29 @@ static void number_text(const struct json_tree *value, char *text, size_t size)
         snprintf(text, size, "%s", value->text);
 }
 
+/* "known": true and an empty "why" say nothing beside figures. */
+static bool says_nothing(const struct json_tree *item)
+{
+    if (item->key == NULL)
+        return false;
+    if (strcmp(item->key, "known") == 0)
+        return item->kind == JSON_TRUE;
+    return strcmp(item->key, "why") == 0 && item->kind == JSON_STRING && item->text[0] == '\0';
+}
+
 /* "a 1, b 2" of an object, "1, 2" of an array; what does not fit is cut. */
 static void members_text(const struct json_tree *parent, char *text, size_t size)
 {
     const char *separator = "";
     size_t used = 0;
 
-    snprintf(text, size, "-");
+    snprintf(text, size, "%s", json_member(parent, "known") ? "known" : "-");
     for (const struct json_tree *item = parent->first; item != NULL && used < size;
-         item = item->next, separator = ", ") {
+         item = item->next) {
         char value[VALUE_TEXT_MAX / 4], label[64] = "";
 
+        if (says_nothing(item))
+            continue;
         if (item->kind == JSON_OBJECT || item->kind == JSON_ARRAY)
             snprintf(value, sizeof value, "...");
         else
@@ -125,6 +139,7 @@ static void members_text(const struct json_tree *parent, char *text, size_t size
             label_text(item->key, label, sizeof label);
         used += (size_t)snprintf(text + used, size - used, "%s%s%s%s", separator, label,
                                  label[0] ? " " : "", value);
+        separator = ", ";
     }
 }
 

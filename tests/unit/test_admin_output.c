@@ -39,6 +39,9 @@ static void values(void **state)
         {"{\"why\": \"\"}", "-"},
         {"{\"a\": {\"x_ms\": 5, \"y\": \"z\"}}", "x 5 ms, y z"},
         {"{\"a\": {}}", "-"},
+        {"{\"a\": {\"known\": true, \"why\": \"\", \"length\": 3}}", "length 3"},
+        {"{\"a\": {\"known\": true, \"why\": \"\"}}", "known"},
+        {"{\"a\": {\"health_checker.0\": 3, \"b_c\": 4}}", "health_checker.0 3, b c 4"},
         {"{\"a\": [1, 2]}", "1, 2"},
     };
 
@@ -82,7 +85,7 @@ static void whole_answer(void **state)
     (void)state;
     assert_string_equal(text, "instance       a\\x1b[2Jb\n"
                               "draining       no\n"
-                              "gate database  open yes, why -\n"
+                              "gate database  open yes\n"
                               "queue          unknown: frozen\n"
                               "\n"
                               "NAME     SINCE\n"

@@ -87,10 +87,10 @@ static void tell_human(const struct checked *checked, const struct verdict *verd
         return;
     if (!verdict->passed)
         log_warn("probe_failed", "store=%s detail=\"%s\"", store, verdict->detail);
-    else if (verdict->detail[0] != '\0')
+    else if (verdict->risky)
         log_warn("probe_passed", "store=%s detail=\"%s\"", store, verdict->detail);
     else
-        log_info("probe_passed", "store=%s", store);
+        log_info("probe_passed", "store=%s detail=\"%s\"", store, verdict->detail);
 }
 
 static void tell_supervisor(const struct checked *checked)

@@ -20,6 +20,7 @@ static void say(struct verdict *verdict, bool passed, const char *format, ...)
     va_list ap;
 
     verdict->passed = passed;
+    verdict->risky = false;
     va_start(ap, format);
     vsnprintf(verdict->detail, sizeof verdict->detail, format, ap);
     va_end(ap);
@@ -87,6 +88,19 @@ static void info_value(const char *info, size_t length, const char *name, char *
     }
 }
 
+/* Keys without a time to live are evicted under allkeys-* alone; the lock may go at any time. */
+static void verdict_eviction(const char *policy, const char *bound, struct verdict *verdict)
+{
+    say(verdict, true, "%s", "");
+    if (strncmp(policy, "allkeys", 7) != 0 || strcmp(bound, "0") == 0)
+        return;
+    say(verdict, true,
+        "maxmemory-policy %s can evict the queue: it would be pushed again each time; noeviction is "
+        "right here",
+        policy);
+    verdict->risky = true;
+}
+
 void verdict_redis(const char *info, size_t length, struct verdict *verdict)
 {
     char role[32], policy[32], bound[32];
@@ -102,11 +116,6 @@ void verdict_redis(const char *info, size_t length, struct verdict *verdict)
         say(verdict, false, "read-only: this Redis is a replica");
     else if (policy[0] == '\0')
         say(verdict, true, "maxmemory-policy unknown: INFO does not tell");
-    else if (strncmp(policy, "allkeys", 7) == 0 && strcmp(bound, "0") != 0)
-        say(verdict, true,
-            "maxmemory-policy %s can evict the queue: it would be pushed again each "
-            "time; noeviction is right here",
-            policy);
     else
-        say(verdict, true, "%s", "");
+        verdict_eviction(policy, bound, verdict);
 }

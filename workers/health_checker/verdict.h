@@ -12,6 +12,7 @@
 /* As in MSG_probe. */
 struct verdict {
     bool passed;
+    bool risky; /* passed, and a human should mend what `detail` says */
     char detail[200]; /* why not; or, when passed, what a human should still know */
 };
 
