@@ -62,7 +62,7 @@ enum redis_refusal redis_refused(const struct redis_reply *reply);
 const char *redis_refusal_name(enum redis_refusal refusal);
 
 enum redis_script {
-#define SCRIPT(name, keys, lua) REDIS_##name,
+#define SCRIPT(name, keys, oom, lua) REDIS_##name,
 #include "common/redis/scripts.def"
 #undef SCRIPT
     REDIS_SCRIPTS

@@ -5,8 +5,9 @@
  * answer is the SHA1 for all further uses; so this door computes no SHA1 of its own, and a server
  * that was replaced is found out by NOSCRIPT, after which the text is sent once.
  *
- * Scripts are allow-oom: the drain must work while Redis is full (custody P6).  A server before 7 does
- * not know the first line that says so and fails to compile; then it is left out, on that connection.
+ * The first line of a script says whether it runs while Redis is full: all but the push do, because the
+ * drain must work then (custody P6).  A server before 7 does not know that line and fails to compile;
+ * then it is left out, on that connection.
  *
  * If we die on any line: scripts either ran whole or not at all, and each can be run again.
  */
@@ -15,22 +16,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHEBANG "#!lua flags=allow-oom\n"
+#define ALLOW_OOM "#!lua flags=allow-oom\n"
+#define REFUSE_OOM "#!lua\n"
 
 struct script {
-    const char *text; /* with the shebang */
-    const char *keys; /* how many, as text */
+    const char *text;     /* with the shebang */
+    size_t shebang_bytes; /* ... which is the first line */
+    const char *keys;     /* how many, as text */
 };
 
 static const struct script scripts[REDIS_SCRIPTS] = {
-#define SCRIPT(name, keys, lua) [REDIS_##name] = {SHEBANG lua, #keys},
+#define SCRIPT(name, keys, oom, lua) [REDIS_##name] = {oom lua, sizeof(oom) - 1, #keys},
 #include "common/redis/scripts.def"
 #undef SCRIPT
 };
 
 static const char *script_text(const struct redis *redis, int script)
 {
-    return scripts[script].text + (redis->no_shebang ? strlen(SHEBANG) : 0);
+    return scripts[script].text + (redis->no_shebang ? scripts[script].shebang_bytes : 0);
 }
 
 /* Makes the head anew: EVALSHA where the SHA1 is known, else EVAL with the text. */
@@ -65,12 +68,12 @@ static void loaded(struct redis *redis, enum redis_script script, const struct r
     memcpy(redis->sha[script], reply->text, 41);
 }
 
-#define SCRIPT(name, keys, lua) LOADED(name)
+#define SCRIPT(name, keys, oom, lua) LOADED(name)
 #include "common/redis/scripts.def"
 #undef SCRIPT
 
 static redis_reply_fn *const loaded_functions[REDIS_SCRIPTS] = {
-#define SCRIPT(name, keys, lua) [REDIS_##name] = loaded_##name,
+#define SCRIPT(name, keys, oom, lua) [REDIS_##name] = loaded_##name,
 #include "common/redis/scripts.def"
 #undef SCRIPT
 };
