@@ -70,14 +70,16 @@ def render(settings):
 
 
 class Spendd:
-    """One instance.  directory: short; holds run/, spool/, the configuration and the log."""
+    """One instance.  directory: short; holds run/, spool/, the configuration and the log.
+    config: a file of somebody else's that is used as it is."""
 
-    def __init__(self, directory, postgres=None, redis=None, build=None, environment=None, quick=True, **settings):
+    def __init__(self, directory, postgres=None, redis=None, build=None, environment=None, quick=True,
+                 config=None, **settings):
         self.dir, self.build, self.environment = directory, build or BUILD, environment or {}
         self.run = os.path.join(directory, "run")
         self.spool = os.path.join(directory, "spool")
         self.log = os.path.join(directory, "log")
-        self.config = os.path.join(directory, "spendd.conf")
+        self.config = config or os.path.join(directory, "spendd.conf")
         self.name = os.path.basename(directory)
         os.makedirs(self.run, mode=0o750, exist_ok=True)
         os.makedirs(self.spool, mode=0o750, exist_ok=True)
@@ -89,7 +91,8 @@ class Spendd:
         self.settings.update({name.replace("__", "."): value for name, value in settings.items()})
         self.process = None
         self._sessions = set()
-        self.write_config()
+        if config is None:
+            self.write_config()
         atexit.register(self.kill_all)
 
     # --- where things are ---
