@@ -1,0 +1,300 @@
+/*
+ * config.c - the door to libconfig.  See config.h.
+ *
+ * Walks the parsed tree against the table of settings.def: every leaf is a row or an error, with the
+ * nearest row's name.  Keeps the line of each setting until the relations were checked, so that those
+ * errors have a place too.  Owns nothing beyond the call.  If we die on any line, the settings in use
+ * elsewhere are as they were.
+ */
+#include "common/config/config.h"
+
+#include "common/config/mask.h"
+#include "common/config/nearest.h"
+#include "common/config/relations.h"
+#include "common/config/secret.h"
+
+#include <inttypes.h>
+#include <libconfig.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATH_BYTES 128
+#define VALUE_BYTES 1100 /* longer than any field: settings_set says what is too long */
+#define LINE_BYTES 600
+
+struct load {
+    const char *path;
+    struct settings *settings;
+    unsigned *lines; /* of each row of the table; 0: not in the file */
+    unsigned given, errors;
+    config_say_fn *say;
+    void *arg;
+};
+
+static void PRINTF_LIKE(4, 5)
+    complain(struct load *load, const char *file, unsigned line, const char *format, ...)
+{
+    char text[LINE_BYTES];
+    int used = line > 0 ? snprintf(text, sizeof text, "%s:%u: ", file, line)
+                        : snprintf(text, sizeof text, "%s: ", file);
+    va_list ap;
+
+    va_start(ap, format);
+    if (used >= 0 && (size_t)used < sizeof text)
+        vsnprintf(text + used, sizeof text - (size_t)used, format, ap);
+    va_end(ap);
+    load->errors++;
+    load->say(load->arg, text);
+}
+
+static const char *file_of(const struct load *load, const config_setting_t *at)
+{
+    const char *file = config_setting_source_file(at);
+
+    return file != NULL ? file : load->path;
+}
+
+static void complain_at(struct load *load, const config_setting_t *at, const struct err *err)
+{
+    complain(load, file_of(load, at), config_setting_source_line(at), "%s", err->text);
+}
+
+/* --- one value ------------------------------------------------------------------------------------ */
+
+/* env:NAME is read here, by the only process that has an environment.  file:/path of a secret stays:
+ * it is read again at each connect, but it must be readable now. */
+static int resolve(const struct setting *setting, const char *given, char *value, struct err *err)
+{
+    struct err why;
+    const char *env;
+
+    if (strncmp(given, "env:", 4) == 0) {
+        env = getenv(given + 4);
+        if (env == NULL)
+            return err_set(err, "%s: %s is not in the environment", setting->path, given + 4);
+        given = env;
+    }
+    if (secret_is_file(given) && secret_read(given, value, VALUE_BYTES, &why) < 0)
+        return err_set(err, "%s: %s", setting->path, why.text);
+    if (!secret_is_file(given) || setting->kind == SETTING_SECRET)
+        snprintf(value, VALUE_BYTES, "%s", given);
+    return 0;
+}
+
+static int set_string(struct load *load, const struct setting *setting, const config_setting_t *at,
+                      struct err *err)
+{
+    char value[VALUE_BYTES];
+
+    if (resolve(setting, config_setting_get_string(at), value, err) < 0)
+        return -1;
+    return settings_set(load->settings, setting, value, err);
+}
+
+static int set_number(struct load *load, const struct setting *setting, const config_setting_t *at,
+                      struct err *err)
+{
+    char value[32];
+
+    snprintf(value, sizeof value, "%lld", config_setting_get_int64(at));
+    return settings_set(load->settings, setting, value, err);
+}
+
+static int wrong_type(const struct setting *setting, struct err *err)
+{
+    static const char *const wanted[] = {
+        [SETTING_INT] = "a whole number",        [SETTING_BOOL] = "true or false",
+        [SETTING_TEXT] = "a string in quotes",   [SETTING_SECRET] = "a string in quotes",
+        [SETTING_CHOICE] = "a string in quotes",
+    };
+
+    return err_set(err, "%s must be %s", setting->path, wanted[setting->kind]);
+}
+
+static int set_leaf(struct load *load, const struct setting *setting, const config_setting_t *at,
+                    struct err *err)
+{
+    bool number = setting->kind == SETTING_INT, yes_no = setting->kind == SETTING_BOOL;
+
+    switch (config_setting_type(at)) {
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+        return number ? set_number(load, setting, at, err) : wrong_type(setting, err);
+    case CONFIG_TYPE_BOOL:
+        if (!yes_no)
+            return wrong_type(setting, err);
+        return settings_set(load->settings, setting, config_setting_get_bool(at) ? "true" : "false",
+                            err);
+    case CONFIG_TYPE_STRING:
+        return number || yes_no ? wrong_type(setting, err) : set_string(load, setting, at, err);
+    default:
+        return wrong_type(setting, err);
+    }
+}
+
+/* --- the tree ------------------------------------------------------------------------------------- */
+
+/* Is there a row under this path?  Then it is a group. */
+static bool is_group(const char *path)
+{
+    size_t length = strlen(path);
+
+    for (size_t i = 0; i < settings_count; i++)
+        if (strncmp(settings_table[i].path, path, length) == 0 &&
+            settings_table[i].path[length] == '.')
+            return true;
+    return false;
+}
+
+static void take_leaf(struct load *load, const char *path, const config_setting_t *at)
+{
+    const struct setting *setting = setting_by_path(path);
+    struct err err;
+
+    if (setting == NULL && is_group(path)) {
+        err_set(&err, "%s is a group: write %s: { ... };", path, path);
+        complain_at(load, at, &err);
+        return;
+    }
+    if (setting == NULL) {
+        err_set(&err, "unknown setting %s; the nearest is %s", path, nearest_setting(path));
+        complain_at(load, at, &err);
+        return;
+    }
+    load->given++;
+    load->lines[setting - settings_table] = config_setting_source_line(at);
+    if (set_leaf(load, setting, at, &err) < 0)
+        complain_at(load, at, &err);
+}
+
+/* Depth is two: no table row has a second dot, so a deeper group is unknown and not entered. */
+static void take_children(struct load *load, const char *prefix, const config_setting_t *group)
+{
+    int count = config_setting_length(group);
+    char path[PATH_BYTES];
+
+    for (int i = 0; i < count; i++) {
+        const config_setting_t *at = config_setting_get_elem(group, (unsigned)i);
+        const char *name = config_setting_name(at);
+
+        snprintf(path, sizeof path, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
+        if (config_setting_is_group(at) && is_group(path))
+            take_children(load, path, at);
+        else
+            take_leaf(load, path, at);
+    }
+}
+
+static void relation_broken(void *arg, const char *path, const char *text)
+{
+    struct load *load = arg;
+    const struct setting *setting = setting_by_path(path);
+
+    complain(load, load->path, setting != NULL ? load->lines[setting - settings_table] : 0, "%s", text);
+}
+
+static void derive_and_relate(struct load *load)
+{
+    char host[97] = "";
+
+    /* Cut rather than refused: 64 bytes is what Linux allows. */
+    if (gethostname(host, sizeof host - 1) < 0 || host[0] == '\0')
+        snprintf(host, sizeof host, "localhost");
+    settings_derive(load->settings, host);
+    settings_relations(load->settings, relation_broken, load);
+}
+
+int config_load(const char *path, struct settings *settings, unsigned *given, config_say_fn *say,
+                void *arg)
+{
+    unsigned *lines = calloc(settings_count, sizeof *lines);
+    struct load load = {path, settings, lines, 0, 0, say, arg};
+    config_t config;
+
+    settings_defaults(settings);
+    config_init(&config);
+    if (lines == NULL) {
+        complain(&load, path, 0, "no memory");
+    } else if (config_read_file(&config, path) != CONFIG_TRUE) {
+        if (config_error_type(&config) == CONFIG_ERR_FILE_IO)
+            complain(&load, path, 0, "cannot be read");
+        else
+            complain(&load, config_error_file(&config) != NULL ? config_error_file(&config) : path,
+                     (unsigned)config_error_line(&config), "%s", config_error_text(&config));
+    } else {
+        take_children(&load, "", config_root_setting(&config));
+        /* Relations between values that are wrong themselves would only confuse. */
+        if (load.errors == 0)
+            derive_and_relate(&load);
+    }
+    config_destroy(&config);
+    free(lines);
+    if (given != NULL)
+        *given = load.given;
+    return load.errors == 0 ? 0 : -1;
+}
+
+/* --- printing ------------------------------------------------------------------------------------- */
+
+static void print_string(const char *value, FILE *to)
+{
+    fputc('"', to);
+    for (; *value != '\0'; value++) {
+        if (*value == '"' || *value == '\\')
+            fputc('\\', to);
+        fputc(*value, to);
+    }
+    fputc('"', to);
+}
+
+static void print_value(const struct settings *settings, const struct setting *setting, FILE *to)
+{
+    char value[VALUE_BYTES], masked[VALUE_BYTES];
+    long long number;
+
+    settings_get(settings, setting, value, sizeof value);
+    switch (setting->kind) {
+    case SETTING_INT:
+        number = strtoll(value, NULL, 10);
+        fprintf(to, "%s%s", value, number > INT32_MAX || number < INT32_MIN ? "L" : "");
+        return;
+    case SETTING_BOOL:
+        fputs(value, to);
+        return;
+    case SETTING_SECRET:
+        secret_mask(value, masked, sizeof masked);
+        print_string(masked, to);
+        return;
+    case SETTING_TEXT:
+    case SETTING_CHOICE:
+        print_string(value, to);
+        return;
+    }
+}
+
+void config_print(const struct settings *settings, FILE *to)
+{
+    const char *group = "";
+    size_t group_bytes = 0;
+
+    for (size_t i = 0; i < settings_count; i++) {
+        const struct setting *setting = &settings_table[i];
+        const char *dot = strchr(setting->path, '.');
+        size_t bytes = dot != NULL ? (size_t)(dot - setting->path) : 0;
+        bool same = bytes == group_bytes && strncmp(setting->path, group, bytes) == 0;
+
+        if (!same && group_bytes > 0)
+            fputs("};\n", to);
+        if (!same && bytes > 0)
+            fprintf(to, "%.*s: {\n", (int)bytes, setting->path);
+        fprintf(to, "%s%s = ", dot != NULL ? "    " : "", dot != NULL ? dot + 1 : setting->path);
+        print_value(settings, setting, to);
+        fputs(";\n", to);
+        group = setting->path;
+        group_bytes = bytes;
+    }
+    if (group_bytes > 0)
+        fputs("};\n", to);
+}

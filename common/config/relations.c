@@ -1,0 +1,179 @@
+/*
+ * relations.c - how settings stand to each other.  See relations.h.
+ *
+ * Pure: settings in, sentences out.  Called after every row was checked for itself, so values are
+ * within their bounds here.  If we die on any line nothing outside has changed.
+ */
+#include "common/config/relations.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LONGEST_IN_RUNTIME_DIR "/private/receipts.15.sock"
+#define IPC "ipc://"
+#define TCP "tcp://"
+
+struct listener {
+    relation_fn *say;
+    void *arg;
+    unsigned said;
+};
+
+static void PRINTF_LIKE(3, 4) tell(struct listener *listener, const char *path, const char *format, ...)
+{
+    char text[256];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    listener->said++;
+    listener->say(listener->arg, path, text);
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static void fill(char *field, size_t size, const char *before, const char *middle, const char *after)
+{
+    if (field[0] == '\0')
+        snprintf(field, size, "%s%s%s", before, middle, after);
+}
+
+void settings_derive(struct settings *s, const char *host_name)
+{
+    fill(s->instance, sizeof s->instance, "", host_name, "");
+    fill(s->ingest_acked, sizeof s->ingest_acked, IPC, s->runtime_dir, "/ingest.sock");
+    fill(s->ingest_unacked, sizeof s->ingest_unacked, IPC, s->runtime_dir, "/ingest-unacked.sock");
+    fill(s->admin_listen, sizeof s->admin_listen, IPC, s->runtime_dir, "/admin.sock");
+}
+
+/* --- directories and endpoints -------------------------------------------------------------------- */
+
+static void check_directories(const struct settings *s, struct listener *to)
+{
+    size_t room = SOCKET_PATH_MAX - strlen(LONGEST_IN_RUNTIME_DIR);
+
+    if (s->runtime_dir[0] != '/')
+        tell(to, "runtime_dir", "runtime_dir = \"%s\" must be an absolute path", s->runtime_dir);
+    if (strlen(s->runtime_dir) > room)
+        tell(to, "runtime_dir", "runtime_dir has %zu bytes, the most is %zu: the path of a socket ends at %d",
+             strlen(s->runtime_dir), room, SOCKET_PATH_MAX);
+    if (s->spool_dir[0] != '/')
+        tell(to, "spool.dir", "spool.dir = \"%s\" must be an absolute path", s->spool_dir);
+}
+
+static bool loopback(const char *endpoint)
+{
+    return begins(endpoint, TCP "127.") || begins(endpoint, TCP "[::1]:") ||
+           begins(endpoint, TCP "localhost:");
+}
+
+static void check_ipc(const char *path, const char *endpoint, struct listener *to)
+{
+    const char *file = endpoint + strlen(IPC);
+
+    if (strlen(file) > SOCKET_PATH_MAX)
+        tell(to, path, "%s: the path of a socket has %zu bytes, the most is %d", path, strlen(file),
+             SOCKET_PATH_MAX);
+    else if (file[0] != '/')
+        tell(to, path, "%s = \"%s\" must be an absolute path", path, endpoint);
+}
+
+static void check_ingest(const char *path, const char *endpoint, struct listener *to)
+{
+    if (begins(endpoint, IPC))
+        check_ipc(path, endpoint, to);
+    else if (!begins(endpoint, TCP))
+        tell(to, path, "%s = \"%s\" must begin with ipc:// or tcp://", path, endpoint);
+    else if (!loopback(endpoint))
+        tell(to, path, "%s = \"%s\": without CURVE only loopback may be listened on", path, endpoint);
+}
+
+static void check_endpoints(const struct settings *s, struct listener *to)
+{
+    check_ingest("ingest.acked", s->ingest_acked, to);
+    if (strcmp(s->ingest_unacked, "off") != 0)
+        check_ingest("ingest.unacked", s->ingest_unacked, to);
+    if (!begins(s->admin_listen, IPC))
+        tell(to, "admin.listen", "admin.listen = \"%s\" must begin with ipc://", s->admin_listen);
+    else
+        check_ipc("admin.listen", s->admin_listen, to);
+    if (strcmp(s->ingest_acked, s->ingest_unacked) == 0)
+        tell(to, "ingest.unacked", "ingest.unacked is the same endpoint as ingest.acked");
+}
+
+/* --- figures -------------------------------------------------------------------------------------- */
+
+static void check_times(const struct settings *s, struct listener *to)
+{
+    if (s->supervisor_backoff_min_ms > s->supervisor_backoff_max_ms)
+        tell(to, "supervisor.backoff_min_ms", "supervisor.backoff_min_ms = %" PRId64
+             " is above supervisor.backoff_max_ms = %" PRId64,
+             s->supervisor_backoff_min_ms, s->supervisor_backoff_max_ms);
+    if (s->supervisor_beat_ms * 3 > s->supervisor_hang_ms)
+        tell(to, "supervisor.beat_ms", "supervisor.beat_ms = %" PRId64
+             " is above a third of supervisor.hang_ms = %" PRId64,
+             s->supervisor_beat_ms, s->supervisor_hang_ms);
+    if (s->lock_renew_ms * 3 > s->lock_ttl_ms)
+        tell(to, "lock.renew_ms", "lock.renew_ms = %" PRId64 " is above a third of lock.ttl_ms = %" PRId64,
+             s->lock_renew_ms, s->lock_ttl_ms);
+    if (s->ingest_max_age_days >= s->spend_log_keep_days)
+        tell(to, "ingest.max_age_days", "ingest.max_age_days = %" PRId64
+             " must be smaller than spend_log.keep_days = %" PRId64
+             ": an event must not outlive the log rows that tell whether it was counted",
+             s->ingest_max_age_days, s->spend_log_keep_days);
+}
+
+static void check_sizes(const struct settings *s, struct listener *to)
+{
+    if (s->ingest_max_event_bytes > s->ingest_max_message_bytes)
+        tell(to, "ingest.max_event_bytes", "ingest.max_event_bytes = %" PRId64
+             " is above ingest.max_message_bytes = %" PRId64,
+             s->ingest_max_event_bytes, s->ingest_max_message_bytes);
+    if (s->seal_bytes > s->spool_max_bytes)
+        tell(to, "seal.bytes", "seal.bytes = %" PRId64 " is above spool.max_bytes = %" PRId64,
+             s->seal_bytes, s->spool_max_bytes);
+}
+
+/* Every key must land in one hash slot: the prefix carries a {tag} that is not empty. */
+static void check_prefix(const struct settings *s, struct listener *to)
+{
+    const char *open = strchr(s->redis_prefix, '{');
+    const char *close = open != NULL ? strchr(open, '}') : NULL;
+
+    if (close == NULL || close == open + 1)
+        tell(to, "redis.prefix", "redis.prefix = \"%s\" must contain a word in braces, such as {spendd}",
+             s->redis_prefix);
+}
+
+unsigned settings_relations(const struct settings *settings, relation_fn *say, void *arg)
+{
+    struct listener to = {say, arg, 0};
+
+    check_directories(settings, &to);
+    check_endpoints(settings, &to);
+    check_times(settings, &to);
+    check_sizes(settings, &to);
+    check_prefix(settings, &to);
+    return to.said;
+}
+
+unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg)
+{
+    struct listener to = {say, arg, 0};
+
+    if (!s->spend_log_enabled)
+        tell(&to, "spend_log.enabled", "spend_log.enabled = false: no row per event is written");
+    if (!s->dedupe_database)
+        tell(&to, "dedupe.database", "dedupe.database = false: an event that is sent again after %" PRId64
+             " s, or to another instance, is counted again", s->dedupe_seconds);
+    if (s->spool_allow_volatile)
+        tell(&to, "spool.allow_volatile", "spool.allow_volatile = true: on a volatile spool an acknowledged "
+             "event is lost with the machine");
+    return to.said;
+}
