@@ -20,7 +20,9 @@
 #include <stdint.h>
 
 enum { EXIT_ASKED = 0, EXIT_TEMPORARY = 75, EXIT_CONFIGURATION = 78 };
-enum { FD_SUPERVISOR = 3, FD_STATS = 4, FD_INHERITED = 5 };
+/* FD_LOCK holds the flock of runtime_dir/lock: a new supervisor waits until the last worker of a dead
+ * one has left.  FD_INHERITED: the first of every slot's page of counters, for PAGES_ALL. */
+enum { FD_SUPERVISOR = 3, FD_STATS = 4, FD_LOCK = 5, FD_INHERITED = 6 };
 
 struct harness;
 struct watch;

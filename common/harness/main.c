@@ -12,6 +12,7 @@
 
 #include "common/base/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,6 +163,7 @@ int main(void)
     int code;
 
     ignore_signals();
+    fcntl(FD_LOCK, F_SETFD, FD_CLOEXEC); /* held by being open until we have left */
     log_init(worker.name, 0);
     memset(&given, 0, sizeof given);
     line = line_new(FD_SUPERVISOR);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 const struct roster_row roster_table[] = {
-#define WORKER(name, instances, gate, drain, pages, core, libraries)                               \
-    {#name, #instances, gate, drain, pages, core},
+#define WORKER(name, instances, gate, drain, pages, hears, core, libraries)                        \
+    {#name, #instances, gate, drain, pages, hears, core},
 #include "workers/roster.def"
 #undef WORKER
 };

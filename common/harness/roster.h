@@ -14,6 +14,7 @@
 
 enum roster_gate { GATE_NONE, GATE_DATABASE };
 enum roster_pages { PAGES_OWN, PAGES_ALL };
+enum roster_hears { HEARS_OWN, HEARS_GATES };
 enum roster_core { CORE_NEVER, CORE_ALLOWED };
 
 struct roster_row {
@@ -22,6 +23,7 @@ struct roster_row {
     enum roster_gate gate;
     unsigned drain;
     enum roster_pages pages;
+    enum roster_hears hears;
     enum roster_core core;
 };
 

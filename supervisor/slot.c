@@ -1,0 +1,292 @@
+/*
+ * slot.c - one instance of a worker: does what child.c's table says.
+ *
+ * Owns the process, its line and its page of counters; the page outlives every process, so counters
+ * never go back.  If we die on any line, the workers that live read end of file on fd 3 and drain, and
+ * hold runtime_dir/lock until the last of them has left.
+ */
+#include "supervisor/supervisor.h"
+
+#include "common/base/log.h"
+#include "common/harness/harness.h"
+#include "supervisor/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MIB (1024 * 1024)
+
+void slot_send(struct slot *slot, const struct msg *record)
+{
+    /* Not read for hundreds of records: it is hung, and will be found so. */
+    if (slot->line != NULL && line_send(slot->line, record) < 0)
+        log_debug("record_dropped", "worker=%s record=%s", slot->name, msg_name(record->kind));
+}
+
+static void enter(struct slot *slot, enum child_state state)
+{
+    if (slot->state == state)
+        return;
+    slot->state = state;
+    slot->since = wall_now();
+    slot->since_mono = mono_now();
+}
+
+/* --- starting ------------------------------------------------------------------------------------- */
+
+static void send_settings(const struct supervisor *supervisor, struct slot *slot)
+{
+    struct msg record;
+
+    for (size_t i = 0; i < settings_count; i++) {
+        const struct setting *setting = &settings_table[i];
+
+        if (!setting_read_by(setting, slot->row))
+            continue;
+        memset(&record, 0, sizeof record);
+        record.kind = MSG_setting;
+        snprintf(record.setting.name, sizeof record.setting.name, "%s", setting->name);
+        settings_get(&supervisor->settings, setting, record.setting.value,
+                     sizeof record.setting.value);
+        slot_send(slot, &record);
+    }
+    memset(&record, 0, sizeof record);
+    record.kind = MSG_settings_end;
+    record.settings_end.index = slot->index;
+    record.settings_end.generation = slot->generation;
+    slot_send(slot, &record);
+}
+
+static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *slot, int theirs,
+                        struct err *err)
+{
+    int fds[3 + ROSTER_SLOTS_MAX] = {theirs, slot->page, supervisor->lock};
+    char title[48];
+    struct spawn_order order = {.image = supervisor->images[slot->row],
+                                .title = title,
+                                .fds = fds,
+                                .fd_count = 3,
+                                .data_bytes = supervisor->settings.supervisor_data_limit_mb * MIB};
+
+    snprintf(title, sizeof title, "spendd: %s", slot->name);
+    if (roster_table[slot->row].pages == PAGES_ALL)
+        for (unsigned i = 0; i < supervisor->count; i++)
+            fds[order.fd_count++] = supervisor->slots[i].page_readonly;
+    return spawn(&order, err);
+}
+
+static int launch(struct supervisor *supervisor, struct slot *slot, struct err *err)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(err, "socketpair");
+    slot->line = line_new(pair[0]);
+    if (slot->line == NULL) {
+        close(pair[0]);
+        close(pair[1]);
+        return err_set(err, "no memory");
+    }
+    slot->pid = spawn_with(supervisor, slot, pair[1], err);
+    close(pair[1]);
+    if (slot->pid < 0) {
+        slot->pid = 0;
+        line_free(&slot->line);
+        return -1;
+    }
+    return 0;
+}
+
+static void start(struct supervisor *supervisor, struct slot *slot)
+{
+    struct err err;
+
+    slot->generation++;
+    slot->was_ready = false;
+    slot->aborted = false;
+    slot->kill_at = mono_never();
+    slot->started = slot->heard = mono_now();
+    slot->why[0] = '\0';
+    slot->status[0] = '\0';
+    if (launch(supervisor, slot, &err) < 0) {
+        log_error("worker_not_started", "worker=%s error=\"%s\"", slot->name, err.text);
+        snprintf(slot->why, sizeof slot->why, "not started: %.180s", err.text);
+        slot_event(supervisor, slot, CHILD_EXITED);
+        return;
+    }
+    log_info("worker_started", "worker=%s pid=%d generation=%u", slot->name, (int)slot->pid,
+             slot->generation);
+    send_settings(supervisor, slot);
+    gate_tell(supervisor, slot);
+}
+
+/* --- ending --------------------------------------------------------------------------------------- */
+
+static void kill_it(struct slot *slot, int number)
+{
+    if (slot->pid > 0)
+        kill(slot->pid, number);
+}
+
+static void send_drain(const struct supervisor *supervisor, struct slot *slot)
+{
+    struct msg record = {.kind = MSG_drain};
+
+    record.drain.deadline_ms = supervisor->draining ? drain_left_ms(supervisor)
+                                                    : supervisor->settings.supervisor_drain_ms;
+    slot_send(slot, &record);
+    /* Outside of a shutdown nobody else sets a bound. */
+    slot->kill_at = mono_after_ms(mono_now(), record.drain.deadline_ms +
+                                                  supervisor->settings.supervisor_beat_ms);
+}
+
+static void abort_it(const struct supervisor *supervisor, struct slot *slot)
+{
+    log_error("worker_hung", "worker=%s pid=%d state=%s silent_ms=%lld", slot->name, (int)slot->pid,
+              child_state_name(slot->state), (long long)mono_ms_between(slot->heard, mono_now()));
+    kill_it(slot, SIGABRT);
+    slot->aborted = true;
+    slot->kill_at = mono_after_ms(mono_now(), supervisor->settings.supervisor_beat_ms);
+}
+
+/* How long until the next life; says what happens next. */
+static void retry(struct supervisor *supervisor, struct slot *slot)
+{
+    const struct settings *s = &supervisor->settings;
+    const struct backoff_rules rules = {s->supervisor_backoff_min_ms, s->supervisor_backoff_max_ms,
+                                        s->supervisor_flap_window_ms, s->supervisor_flap_deaths};
+    uint32_t chance = UINT32_MAX;
+    int64_t ms;
+
+    /* No entropy: the longest pause is a pause too. */
+    if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) != (ssize_t)sizeof chance)
+        chance = UINT32_MAX;
+    ms = backoff_died(&slot->backoff, &rules, slot->was_ready, mono_now(), chance);
+    slot->due = mono_after_ms(mono_now(), ms);
+    log_info("worker_restarts", "worker=%s in_ms=%lld deaths=%u was_ready=%d", slot->name,
+             (long long)ms, slot->backoff.deaths, slot->was_ready);
+}
+
+static void describe(int status, char *text, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(text, size, "exit code %d", WEXITSTATUS(status));
+}
+
+static enum child_event exit_event(int status)
+{
+    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIGURATION ? CHILD_REFUSED : CHILD_EXITED;
+}
+
+void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status)
+{
+    bool asked = slot->state == CHILD_DRAINING && WIFEXITED(wait_status);
+    char how[64];
+
+    describe(wait_status, how, sizeof how);
+    slot->pid = 0;
+    slot->kill_at = mono_never();
+    if (slot->line != NULL)
+        slot_read(supervisor, slot); /* its last words */
+    line_free(&slot->line);
+    if (slot->state != CHILD_FAILED)
+        snprintf(slot->why, sizeof slot->why, "%s", how);
+    (asked ? log_info : log_warn)("worker_exited", "worker=%s generation=%u state=%s how=\"%s\"",
+                                  slot->name, slot->generation, child_state_name(slot->state), how);
+    slot_event(supervisor, slot, exit_event(wait_status));
+    if (slot->state == CHILD_FAILED)
+        log_error("worker_failed", "worker=%s waits_for=reload why=\"%s\"", slot->name, slot->why);
+}
+
+/* --- the table's word is done --------------------------------------------------------------------- */
+
+void slot_settle(struct supervisor *supervisor, struct slot *slot)
+{
+    const struct roster_row *row = &roster_table[slot->row];
+
+    /* In a shutdown a child that has left stays away; one whose turn has not come may still be needed. */
+    if (supervisor->draining && row->drain <= supervisor->step)
+        return;
+    if (row->gate == GATE_DATABASE && !supervisor->database.open) {
+        snprintf(slot->why, sizeof slot->why, "%s", supervisor->database.why);
+        slot_event(supervisor, slot, CHILD_HOLD);
+    } else {
+        slot_event(supervisor, slot, CHILD_START);
+    }
+}
+
+void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_event event)
+{
+    struct child_step step = child_step(slot->state, event);
+
+    enter(slot, step.next);
+    switch (step.action) {
+    case CHILD_NOTHING:
+        return;
+    case CHILD_SPAWN:
+        start(supervisor, slot);
+        return;
+    case CHILD_DRAIN:
+        send_drain(supervisor, slot);
+        return;
+    case CHILD_ABORT:
+        abort_it(supervisor, slot);
+        return;
+    case CHILD_KILL:
+        kill_it(slot, SIGKILL);
+        return;
+    case CHILD_RETRY:
+        retry(supervisor, slot);
+        return;
+    case CHILD_SETTLE:
+        slot_settle(supervisor, slot);
+        return;
+    case CHILD_BUG:
+        bug("worker %s: event %d in state %s", slot->name, (int)event, child_state_name(slot->state));
+    }
+}
+
+/* --- time ----------------------------------------------------------------------------------------- */
+
+/* When silence becomes suspicious.  Before readiness only a hello and a status are signs of life. */
+static mono_t silent_at(const struct supervisor *supervisor, const struct slot *slot)
+{
+    const struct settings *s = &supervisor->settings;
+
+    if (slot->pid == 0 || slot->aborted)
+        return mono_never();
+    return mono_after_ms(slot->heard, slot->state == CHILD_STARTING ? s->supervisor_start_ms
+                                                                    : s->supervisor_hang_ms);
+}
+
+mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot)
+{
+    mono_t next = slot->pid != 0 ? slot->kill_at : mono_never(), silent = silent_at(supervisor, slot);
+
+    if (silent.micros < next.micros)
+        next = silent;
+    if (slot->state == CHILD_BACKOFF && slot->due.micros < next.micros)
+        next = slot->due;
+    return next;
+}
+
+void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now)
+{
+    if (slot->pid != 0 && mono_reached(now, slot->kill_at)) {
+        log_warn("worker_killed", "worker=%s pid=%d", slot->name, (int)slot->pid);
+        kill_it(slot, SIGKILL);
+        slot->kill_at = mono_never();
+    }
+    if (mono_reached(now, silent_at(supervisor, slot)))
+        slot_event(supervisor, slot, CHILD_SILENT);
+    if (slot->state == CHILD_BACKOFF && mono_reached(now, slot->due))
+        slot_event(supervisor, slot, CHILD_DUE);
+}

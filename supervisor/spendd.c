@@ -1,0 +1,175 @@
+/*
+ * spendd.c - main() of the daemon: options, --check, --print-config, or be the supervisor.
+ *
+ * Exit codes: 0 asked to leave (or all is well), 2 wrong options, 75 failed for now, 78 configuration.
+ * If we die on any line before supervisor_run, nothing was started.
+ */
+#include "supervisor/supervisor.h"
+
+#include "common/base/log.h"
+#include "common/config/config.h"
+#include "common/config/relations.h"
+#include "common/harness/build.h"
+#include "common/harness/harness.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DEFAULT_CONFIG "/etc/spendd/spendd.conf"
+#define EXIT_USAGE 2
+
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_VERSION, MODE_HELP, MODE_WRONG };
+
+struct arguments {
+    const char *config;
+    enum mode mode;
+};
+
+static const struct option options[] = {
+    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+    {"print-config", no_argument, NULL, 'p'}, {"version", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+};
+
+static void print_help(FILE *to)
+{
+    fputs("usage: spendd [--config FILE] [--check | --print-config | --version | --help]\n"
+          "\n"
+          "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
+          "\n"
+          "  --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
+          "  --check          check the configuration and say what was checked; start nothing\n"
+          "  --print-config   print the effective configuration, secrets masked; start nothing\n"
+          "  --version        print version and build\n"
+          "  --help           print this\n"
+          "\n"
+          "Exit codes: 0 asked to leave, 2 wrong options, 75 failed for now, 78 configuration.\n"
+          "Signals: SIGTERM and SIGINT drain, a second one leaves at once.\n",
+          to);
+}
+
+static enum mode mode_of(int letter)
+{
+    switch (letter) {
+    case 'k':
+        return MODE_CHECK;
+    case 'p':
+        return MODE_PRINT;
+    case 'v':
+        return MODE_VERSION;
+    case 'h':
+        return MODE_HELP;
+    default:
+        return MODE_WRONG;
+    }
+}
+
+static struct arguments parse(int argc, char **argv)
+{
+    struct arguments arguments = {DEFAULT_CONFIG, MODE_RUN};
+    int letter;
+
+    while ((letter = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (letter == 'c')
+            arguments.config = optarg;
+        else if (arguments.mode != MODE_WRONG)
+            arguments.mode = mode_of(letter);
+    }
+    if (optind < argc && arguments.mode != MODE_WRONG) {
+        fprintf(stderr, "spendd: what is \"%s\"?\n", argv[optind]);
+        arguments.mode = MODE_WRONG;
+    }
+    return arguments;
+}
+
+static void say(void *arg, const char *line)
+{
+    fprintf(arg, "%s\n", line);
+}
+
+static void say_narrowed(void *arg, const char *path, const char *text)
+{
+    (void)path;
+    fprintf(arg, "warning: %s\n", text);
+}
+
+static int check(const char *config, const struct settings *settings, unsigned given)
+{
+    unsigned warnings;
+
+    printf("%s: good\n", config);
+    printf("checked: %zu settings (%u from the file, the others by default): names, types, bounds,\n"
+           "         env: and file: values, socket paths, and how settings stand to each other\n",
+           settings_count, given);
+    puts("not checked: whether the directories, Redis and PostgreSQL can be reached");
+    warnings = settings_narrowed(settings, say_narrowed, stdout);
+    if (warnings == 0)
+        puts("promise: an acknowledged event is counted exactly once");
+    else
+        puts("promise: narrowed by the above");
+    return 0;
+}
+
+static void warn_narrowed(void *arg, const char *path, const char *text)
+{
+    (void)arg;
+    log_warn("promise_narrowed", "setting=%s text=\"%s\"", path, text);
+}
+
+/* Descriptors 0, 1 and 2 exist, so that no other one is taken for them. */
+static void open_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int with_settings(const struct arguments *arguments)
+{
+    static const struct settings nothing;
+    struct settings settings = nothing;
+    unsigned given = 0;
+
+    if (config_load(arguments->config, &settings, &given, say, stderr) < 0)
+        return EXIT_CONFIGURATION;
+    if (arguments->mode == MODE_CHECK)
+        return check(arguments->config, &settings, given);
+    if (arguments->mode == MODE_PRINT) {
+        config_print(&settings, stdout);
+        return 0;
+    }
+    log_set_level((enum log_level)log_level_from(settings.log_level));
+    settings_narrowed(&settings, warn_narrowed, NULL);
+    return supervisor_run(&settings);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = parse(argc, argv);
+
+    open_standard();
+    log_init("spendd", 0);
+    switch (arguments.mode) {
+    case MODE_VERSION:
+        printf("spendd %s (%s)\n", build_version, build_id);
+        return 0;
+    case MODE_HELP:
+        print_help(stdout);
+        return 0;
+    case MODE_WRONG:
+        fputs("spendd --help tells the options\n", stderr);
+        return EXIT_USAGE;
+    case MODE_RUN:
+    case MODE_CHECK:
+    case MODE_PRINT:
+        return with_settings(&arguments);
+    }
+    return EXIT_USAGE;
+}

@@ -1,0 +1,77 @@
+/*
+ * supervisor.h - the one struct of the supervisor, for the files that act on it.
+ */
+#ifndef SPENDD_SUPERVISOR_SUPERVISOR_H
+#define SPENDD_SUPERVISOR_SUPERVISOR_H
+
+#include "common/base/attr.h"
+#include "common/base/clock.h"
+#include "common/base/err.h"
+#include "common/config/settings.h"
+#include "common/harness/roster.h"
+#include "common/msg/line.h"
+#include "supervisor/backoff.h"
+#include "supervisor/child.h"
+#include "supervisor/gate.h"
+
+#include <sys/types.h>
+
+/* One instance of one row of the roster. */
+struct slot {
+    unsigned row, index;
+    char name[32]; /* as in its log lines */
+    enum child_state state;
+    mono_t since_mono;
+    wall_t since;        /* when the state began */
+    pid_t pid;           /* 0: no process */
+    struct line *line;   /* NULL: no process, or it closed its end */
+    int page;            /* its counters, over all its lives */
+    int page_readonly;   /* the same, for those who may only look */
+    unsigned generation; /* starts so far */
+    bool was_ready;      /* in this life */
+    bool aborted;        /* SIGABRT was sent; SIGKILL at kill_at */
+    mono_t started, heard, kill_at, due;
+    struct backoff backoff;
+    char status[160];
+    char why[200]; /* why it is not running */
+};
+
+struct supervisor {
+    struct settings settings;
+    int signals; /* signalfd */
+    int lock;
+    int images[32]; /* executable of each row */
+    struct slot slots[ROSTER_SLOTS_MAX];
+    unsigned count;
+    struct gate database;
+    wall_t started;
+    bool draining, leaving; /* leaving: everything was killed */
+    unsigned step;          /* of the drain */
+    mono_t drain_at;        /* nobody lives past this */
+};
+
+/* supervisor.c */
+int supervisor_run(const struct settings *settings);
+
+/* slot.c: one slot takes an event; what the table says is done. */
+void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_event event);
+void slot_settle(struct supervisor *supervisor, struct slot *slot); /* START or HOLD, if wanted */
+void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status);
+void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
+mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);
+void slot_send(struct slot *slot, const struct msg *record);
+
+/* record.c: what a worker says. */
+void slot_read(struct supervisor *supervisor, struct slot *slot);
+void gate_tell(const struct supervisor *supervisor, struct slot *slot);
+
+/* drain.c: the ordered way out. */
+void drain_begin(struct supervisor *supervisor);
+void drain_check(struct supervisor *supervisor, mono_t now);
+int64_t drain_left_ms(const struct supervisor *supervisor); /* for the step that begins now */
+bool drain_done(const struct supervisor *supervisor);
+
+/* place.c: runtime_dir and its lock.  The descriptor; -1 failed, -2 told to leave while waiting. */
+int place_take(const struct settings *settings, int signals, struct err *err) MUST_CHECK;
+
+#endif
