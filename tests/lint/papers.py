@@ -12,7 +12,7 @@ import tree
 ROOMS = tree.ROOMS + (".ci",)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-MAKE = re.compile(r"\bmake ((?:[A-Z_]+=\S+ )*)([a-z][a-z-]*)")
+MAKE = re.compile(r"\bmake ((?:[A-Z_]+=\S+ )*)([a-z][a-z-]*)(?![a-z/_-])")
 
 
 def targets():
@@ -20,7 +20,7 @@ def targets():
 
 
 def is_path(word):
-    return word.split("/")[0] in ROOMS and "/" in word and not re.search(r"[*<>{}$]|NAME", word)
+    return word.split("/")[0] in ROOMS and "/" in word and not re.search(r"[*<>{}$]|NAME|/X", word)
 
 
 def check(path, known, found):
