@@ -4,7 +4,7 @@
   file            300   500   lines of a .c (tests too)
   function         40    60   lines from its first to its closing brace
   header           80   120   lines of a .h, where its contract is the file (a .def has no budget)
-  line            100   110   columns of a .c or .h; a .def's rows may be longer
+  line            100   120   columns of a .c or .h; rows of a .def and "links:" lines may be longer
 
 GRANTED are files that are over the hard budget today, with what they have: they may shrink, not grow.
 """
@@ -16,7 +16,7 @@ import tree
 FILE = (300, 500)
 FUNCTION = (40, 60)
 HEADER = (80, 120)
-COLUMNS = (100, 110)
+COLUMNS = (100, 120)
 GRANTED = {
     "common/event/read.c": 660,
     "common/pg/pg.c": 580,
@@ -53,7 +53,7 @@ def main():
         check_functions(path, lines, soft, hard)
         for number, line in enumerate(lines, 1):
             columns = len(line.expandtabs(8))
-            if columns > COLUMNS[1]:
+            if columns > COLUMNS[1] and not line.startswith(" * links:"):
                 hard.append(f"{path}:{number}: {columns} columns, at most {COLUMNS[1]}")
             wide += columns > COLUMNS[0]
     if wide:
