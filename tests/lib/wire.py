@@ -143,7 +143,7 @@ def _scripts():
         text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
     macros = {name: _literals(body) for name, body in re.findall(r"^#define (\w+)((?:.*\\\n)*.*)$", text, re.M)}
     found = {}
-    for name, keys, body in re.findall(r"^SCRIPT\((\w+), (\d+),(.*?)\)\n(?=\n|$|#)", text, re.M | re.S):
+    for name, keys, body in re.findall(r"^SCRIPT\((\w+), (\d+), \w+_OOM,(.*?)\)\n(?=\n|$|#)", text, re.M | re.S):
         lua, rest = "", body.strip()
         while rest and not rest.startswith('"'):
             word = re.match(r"\w+", rest).group()
