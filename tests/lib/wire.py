@@ -8,11 +8,13 @@ LightPusher is an instance without a daemon: it pushes envelopes, watches the ge
 again what is not applied.
 """
 import collections
+import functools
 import hashlib
 import os
 import random
 import re
 import struct
+import subprocess
 import threading
 import time
 import uuid
@@ -137,23 +139,15 @@ def _literals(text):
     return "".join(part.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\") for part in parts)
 
 
-def _scripts():
-    """name -> (keys, lua) from scripts.def: string literals and the #defines in front of them."""
-    with open(os.path.join(ROOT, "common/redis/scripts.def"), encoding="utf-8") as file:
-        text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
-    macros = {name: _literals(body) for name, body in re.findall(r"^#define (\w+)((?:.*\\\n)*.*)$", text, re.M)}
-    found = {}
-    for name, keys, body in re.findall(r"^SCRIPT\((\w+), (\d+), \w+_OOM,(.*?)\)\n(?=\n|$|#)", text, re.M | re.S):
-        lua, rest = "", body.strip()
-        while rest and not rest.startswith('"'):
-            word = re.match(r"\w+", rest).group()
-            lua += macros[word]
-            rest = rest[len(word) :].strip()
-        found[name] = (int(keys), lua + _literals(rest))
-    return found
-
-
-SCRIPTS = _scripts()
+@functools.cache
+def scripts():
+    """name -> lua.  The C preprocessor reads scripts.def, as it does for the daemon."""
+    program = "#define SCRIPT(name, keys, oom, ...) @@ name oom @@ __VA_ARGS__\n#include \"common/redis/scripts.def\"\n"
+    text = subprocess.run(["cc", "-E", "-P", "-I", ROOT, "-x", "c", "-"], input=program, capture_output=True, text=True,
+                          check=True).stdout
+    head = {"ALLOW_OOM": "#!lua flags=allow-oom\n", "REFUSE_OOM": "#!lua\n"}
+    parts = re.split(r"@@ (\w+) (\w+) @@", text)[1:]
+    return {name: head[oom] + _literals(body) for name, oom, body in zip(parts[::3], parts[1::3], parts[2::3])}
 
 
 class Queue:
@@ -167,7 +161,7 @@ class Queue:
         return f"{self.prefix}{name}:{self.shard}"
 
     def run(self, name, keys, *argv):
-        lua = SCRIPTS[name][1]
+        lua = scripts()[name]
         sha = self._sha.setdefault(name, hashlib.sha1(lua.encode()).hexdigest())
         names = [self.key(key) for key in keys]
         try:
