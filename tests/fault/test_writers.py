@@ -52,19 +52,7 @@ def test_the_lock_holder_sleeps_through_its_lease(stack):
 
 def holds(instance):
     """Does this instance hold the lock, by its own counters?"""
-    code, value = instance.ask("stats")
-    return code == 200 and "lock_held" in str(value) and _gauge(value, "lock_held") == 1
-
-
-def _gauge(value, name):
-    """Sum of a figure wherever it stands in the answer to `stats`."""
-    if isinstance(value, dict):
-        if isinstance(value.get(name), int):
-            return value[name]
-        return sum(_gauge(part, name) for part in value.values())
-    if isinstance(value, list):
-        return sum(_gauge(part, name) for part in value)
-    return 0
+    return instance.metric("lock_held") == 1
 
 
 class ForeignWriter(threading.Thread):

@@ -254,6 +254,12 @@ class Spendd:
         code, value = self.ask("status", timeout_s=timeout_s)
         return value if code == 200 else None
 
+    def metric(self, name):
+        """A counter or gauge of metrics.def, summed over the workers; None when nobody answers."""
+        code, value = self.ask("stats")
+        rows = value["metrics"] if code == 200 else ()
+        return next((row["total"] for row in rows if row["name"] == name), None)
+
     def state(self, worker, status=None):
         status = self.status(2) if status is None else status
         for row in (status or {}).get("workers", ()):
