@@ -89,6 +89,8 @@ PYTHON  ?= /usr/bin/python3
 # home may change what a test means.
 PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
 
+PYTEST_DIRS := $(sort $(dir $(foreach kind,golden flow fault fuzz mutants,$(wildcard tests/$(kind)/test_*.py))))
+
 .PHONY: deps demo
 deps: ## install the packages that building needs and that are missing
 	$(DEPS) build
@@ -118,7 +120,7 @@ test: ## packages, build, every test (what CI runs)
 test-built: all lint unit
 	+$(MAKE) --no-print-directory MODE=asan all unit
 	$(if $(wildcard tests/model/check.sh),tests/model/check.sh quick)
-	$(PYTEST) -q $(wildcard tests/golden tests/flow tests/fault)
+	$(PYTEST) -q $(PYTEST_DIRS)
 	SPENDD_BUILD_DIR=build/asan $(PYTEST) -q tests/flow
 check: all unit golden lint ## the tests that take seconds: unit, golden, lint
 golden: all ## configuration and command line against kept texts

@@ -86,16 +86,14 @@ static int receive(void *socket, bus_answer_fn *answer, void *arg, bool *more, s
     return last ? 0 : err_set(err, "receiving: %s", zmq_strerror(zmq_errno()));
 }
 
-static int converse(void *socket, const struct bus_frame *frames, size_t count, int64_t timeout_ms,
-                    bus_answer_fn *answer, void *arg, struct err *err)
+static int hear(void *socket, const char *endpoint, int64_t timeout_ms, bus_answer_fn *answer,
+                void *arg, struct err *err)
 {
     bool more = true;
 
-    if (send_all(socket, frames, count, err) != 0)
-        return -1;
     while (more) {
         if (wait_readable(socket, mono_after_ms(mono_now(), timeout_ms)) != 0)
-            return err_set(err, "no answer within %lld ms", (long long)timeout_ms);
+            return err_set(err, "%s: no answer within %lld ms", endpoint, (long long)timeout_ms);
         if (receive(socket, answer, arg, &more, err) != 0)
             return -1;
     }
@@ -112,8 +110,9 @@ int bus_request(const char *endpoint, const struct bus_frame *frames, size_t cou
         err_errno(err, "opening a socket");
         goto out;
     }
-    if (prepare(socket, endpoint, timeout_ms, err) == 0)
-        result = converse(socket, frames, count, timeout_ms, answer, arg, err);
+    if (prepare(socket, endpoint, timeout_ms, err) == 0 &&
+        send_all(socket, frames, count, err) == 0)
+        result = hear(socket, endpoint, timeout_ms, answer, arg, err);
 out:
     if (socket != NULL)
         zmq_close(socket);

@@ -46,13 +46,22 @@ static void finish(struct probe_database *probe, const struct verdict *verdict)
     probe->done(probe->arg, verdict);
 }
 
+/* libpq's hints stand behind a line break, which the door makes two blanks: the first line is enough. */
+static int first_line(const char *text)
+{
+    const char *hint = strstr(text, "  ");
+    size_t length = hint ? (size_t)(hint - text) : strlen(text);
+
+    return (int)(length < 150 ? length : 150);
+}
+
 static void fail(struct probe_database *probe, const char *what, const struct pg_answer *answer)
 {
+    const char *text = answer->text ? answer->text : "not what was asked for";
     struct verdict verdict = {.passed = false};
 
-    snprintf(verdict.detail, sizeof verdict.detail, "%s: %.150s%s%s", what,
-             answer->text ? answer->text : "not what was asked for", answer->sqlstate[0] ? " " : "",
-             answer->sqlstate);
+    snprintf(verdict.detail, sizeof verdict.detail, "%s: %.*s%s%s", what, first_line(text), text,
+             answer->sqlstate[0] ? " " : "", answer->sqlstate);
     finish(probe, &verdict);
 }
 
