@@ -176,7 +176,8 @@ def test_a_conflict_within_one_flush(stack):
     other = [dict(event, spend="77") for event in events]
     push(stack, [event_record(event) for event in events], [event_record(event) for event in other])
     stack.spendd().start(ready=WORKERS)
-    wait_until(lambda: conservation.settled(stack.postgres, 40), 30, "twenty counted and twenty dead", stack.logs)
+    wait_until(lambda: conservation.settled(stack.postgres, 20) and dead_letters(stack, "conflict") >= 20, 30,
+               "twenty counted and twenty dead", stack.logs)
     sent = {event["request_id"]: event for event in events}
     report = conservation.assert_conserved(stack.postgres, None, sent=sent, acked=set(sent), dead=set(sent), logs=stack.logs)
     assert report.figures["dead letters"] == 20
