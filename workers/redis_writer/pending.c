@@ -1,0 +1,192 @@
+/*
+ * pending.c - batches that are in Redis and not yet known to be applied.
+ *
+ * A batch is asked for again (custody P3) when
+ *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself not: the
+ *     list can vanish alone; two, because ranges and counts of one look are read at one moment, but
+ *     a batch may be applied under its former push;
+ *   - or repush_ms after its push, doubling to 15 times that.
+ * To push again is always safe: the ledger knows the batch.  Not to push again is what loses: so every
+ * doubt is for pushing.  A batch is forgotten when it is applied, when a generation begins (its lane
+ * sends everything again), or when its lane does not answer PENDING_ASKS_MAX times.
+ *
+ * Pure; bounded by PENDING_MAX.  If the process dies, all this is forgotten, and the next writer is
+ * sent everything that is not applied.
+ */
+#include "workers/redis_writer/pending.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPUSH_TIMES_MAX 15
+
+int ranges_parse(struct ranges *ranges, const char *text)
+{
+    char *end;
+
+    ranges->count = 0;
+    if (*text++ != '{')
+        return -1;
+    while (*text == '[') {
+        if (ranges->count == RANGES_MAX)
+            return -1;
+        errno = 0;
+        ranges->range[ranges->count].low = strtoll(text + 1, &end, 10);
+        if (end == text + 1 || *end != ',' || errno != 0)
+            return -1;
+        text = end + 1;
+        ranges->range[ranges->count].high = strtoll(text, &end, 10);
+        if (end == text || *end != ')' || errno != 0)
+            return -1;
+        ranges->count++;
+        text = end + 1;
+        if (*text == ',' && text[1] == '[')
+            text++;
+    }
+    return *text == '}' && text[1] == '\0' ? 0 : -1;
+}
+
+bool ranges_hold(const struct ranges *ranges, uint64_t seq)
+{
+    size_t from = 0, to = ranges->count;
+
+    if (seq > INT64_MAX)
+        return false;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if ((int64_t)seq >= ranges->range[middle].high)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < ranges->count && (int64_t)seq >= ranges->range[from].low;
+}
+
+void pending_cleanup(struct pending *pending)
+{
+    free(pending->batch);
+    *pending = (struct pending){0};
+}
+
+void pending_forget(struct pending *pending)
+{
+    pending->count = 0;
+    pending->newest_applied = 0;
+}
+
+bool pending_full(const struct pending *pending)
+{
+    return pending->count >= PENDING_MAX;
+}
+
+static int64_t wait_ms(int64_t repush_ms, uint8_t asks)
+{
+    int64_t times = asks >= 4 ? REPUSH_TIMES_MAX : 1 << asks;
+
+    return repush_ms * times;
+}
+
+static struct pending_batch *find(const struct pending *pending, const struct identity *identity)
+{
+    for (size_t i = pending->count; i-- > 0;)
+        if (identity_equal(&pending->batch[i].identity, identity))
+            return &pending->batch[i];
+    return NULL;
+}
+
+static int grow(struct pending *pending)
+{
+    size_t size = pending->size == 0 ? 256 : pending->size * 2;
+    struct pending_batch *batch;
+
+    if (pending->count < pending->size)
+        return 0;
+    batch = realloc(pending->batch, size * sizeof *batch);
+    if (batch == NULL)
+        return -1;
+    pending->batch = batch;
+    pending->size = size;
+    return 0;
+}
+
+int pending_pushed(struct pending *pending, const struct pending_batch *pushed, mono_t now,
+                   int64_t repush_ms)
+{
+    struct pending_batch *batch = find(pending, &pushed->identity);
+
+    if (batch == NULL) {
+        if (grow(pending) != 0)
+            return -1;
+        batch = &pending->batch[pending->count++];
+        *batch = *pushed;
+        batch->asks = 0;
+    }
+    batch->lane = pushed->lane;
+    batch->ticket = pushed->ticket;
+    batch->suspected = false;
+    batch->applied = false;
+    batch->due = mono_after_ms(now, wait_ms(repush_ms, batch->asks));
+    return 0;
+}
+
+bool pending_went_back(const struct pending *pending, int64_t pushed)
+{
+    for (size_t i = 0; i < pending->count; i++)
+        if (pending->batch[i].ticket > pushed)
+            return true;
+    return false;
+}
+
+/* Takes out what is applied, keeping the order. */
+static size_t settle(struct pending *pending)
+{
+    size_t kept = 0, before = pending->count;
+
+    for (size_t i = 0; i < before; i++)
+        if (!pending->batch[i].applied)
+            pending->batch[kept++] = pending->batch[i];
+    pending->count = kept;
+    return before - kept;
+}
+
+size_t pending_applied(struct pending *pending, const char *epoch, const struct ranges *ranges)
+{
+    for (size_t i = 0; i < pending->count; i++) {
+        struct pending_batch *batch = &pending->batch[i];
+
+        if (strcmp(batch->identity.epoch, epoch) != 0 || !ranges_hold(ranges, batch->identity.seq))
+            continue;
+        batch->applied = true;
+        if (batch->ticket > pending->newest_applied)
+            pending->newest_applied = batch->ticket;
+    }
+    return settle(pending);
+}
+
+void pending_sweep(struct pending *pending, int64_t popped, mono_t now, int64_t repush_ms,
+                   pending_again_fn *again, void *arg)
+{
+#ifdef MUTANT_NO_REPUSH /* tests/mutants: what was pushed is believed to arrive */
+    (void)pending, (void)popped, (void)now, (void)repush_ms, (void)again, (void)arg;
+    return;
+#else
+    for (size_t i = 0; i < pending->count; i++) {
+        struct pending_batch *batch = &pending->batch[i];
+        bool doubt = batch->ticket <= popped || batch->ticket < pending->newest_applied;
+        bool ask = mono_reached(now, batch->due);
+
+        /* Asked for already: its due time says when to ask once more. */
+        if (doubt && batch->suspected && batch->asks == 0)
+            ask = true;
+        batch->suspected = doubt;
+        if (!ask || !again(arg, batch))
+            continue;
+        batch->asks++;
+        batch->due = mono_after_ms(now, wait_ms(repush_ms, batch->asks));
+        batch->applied = batch->asks >= PENDING_ASKS_MAX; /* forgotten: settle takes it out */
+    }
+    settle(pending);
+#endif
+}

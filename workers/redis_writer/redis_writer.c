@@ -1,0 +1,195 @@
+/*
+ * redis_writer.c - moves sealed batches from the aggregators' spools into the queue in Redis, and
+ * brings back what PostgreSQL has applied.
+ *
+ * Its own process, so that a Redis that hangs or refuses never stops ingest.  Owns one connection to
+ * Redis and both channels; holds nothing durable and is never the only holder of anything: a batch is
+ * in its lane's spool until PostgreSQL has it.
+ *
+ *   writer_lanes.c   what it says to the lanes and hears from them
+ *   writer_redis.c   what it says to Redis
+ *   pending.c        decides what to ask for again
+ *   epochs.c         remembers what the lanes were told
+ *
+ * If we die on any line: the next redis_writer has another id, says hello, and is sent every batch
+ * that is not applied.  What was pushed already is then in the queue twice; the ledger counts it once.
+ */
+#include "workers/redis_writer/writer.h"
+
+#include "common/base/log.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define HELLO_MS 1000
+#define HELLO_FIRST_MS 50 /* until every lane has answered */
+#define IDLE_LOOK_MS 1000
+#define DRAIN_LOOK_MS 100
+#define BATCHES_IN_FLIGHT 4 /* of some megabytes each, over all lanes */
+
+static bool all_lanes_heard(const struct writer *writer)
+{
+    for (unsigned i = 0; i < writer->lanes; i++)
+        if (!writer->lane[i].looked)
+            return false;
+    return true;
+}
+
+static void say_hello(void *arg)
+{
+    struct writer *writer = arg;
+
+    lanes_hello(writer);
+    timer_in_ms(writer->hello, all_lanes_heard(writer) ? HELLO_MS : HELLO_FIRST_MS);
+    harness_status(writer->harness,
+                   "redis %s, generation %.8s, %zu held, %zu outstanding, queue %" PRId64 " bytes%s",
+                   redis_up(writer->redis) ? "up" : "down",
+                   writer->generation[0] != '\0' ? writer->generation : "unknown", writer->held,
+                   writer->pending.count, writer->queue_bytes, writer->full ? " (full)" : "");
+}
+
+/* Draining: what the lanes sent is pushed, as far as Redis takes it; then we leave.  Twice found empty,
+ * because a batch may still lie in the channel. */
+static bool drained(struct writer *writer)
+{
+    bool empty = !redis_up(writer->redis) || writer->full ||
+                 (writer->held == 0 && !writer->pushing);
+    bool twice = empty && writer->drained_once;
+
+    writer->drained_once = empty;
+    return twice;
+}
+
+static void poll_redis(void *arg)
+{
+    struct writer *writer = arg;
+    int64_t pause = writer->settings->redis_applied_poll_ms;
+
+    if (writer->draining) {
+        if (drained(writer)) {
+            harness_leave(writer->harness, EXIT_ASKED);
+            return;
+        }
+        pause = DRAIN_LOOK_MS;
+    } else if (writer->pending.count == 0 && writer->held == 0 && pause < IDLE_LOOK_MS) {
+        pause = IDLE_LOOK_MS;
+    }
+    redis_look(writer);
+    timer_in_ms(writer->poll, pause);
+}
+
+static void redis_told(void *arg, bool up, const char *reason)
+{
+    struct writer *writer = arg;
+
+    if (up) {
+        stats_add(writer->stats, METRIC_redis_connects_total, 1);
+        log_info("redis_up", "held=%zu outstanding=%zu", writer->held, writer->pending.count);
+        redis_begin(writer);
+    } else {
+        log_warn("redis_down", "why=\"%s\"", reason);
+        redis_lost(writer);
+    }
+}
+
+static int make_keys(struct writer *writer, struct err *err)
+{
+    const char *prefix = writer->settings->redis_prefix;
+    int length = snprintf(writer->queue, KEY_BYTES, "%squeue:0", prefix);
+
+    snprintf(writer->meta, KEY_BYTES, "%smeta:0", prefix);
+    snprintf(writer->applied, KEY_BYTES, "%sapplied:0", prefix);
+    return length + 2 < KEY_BYTES ? 0 : err_set(err, "redis.prefix is too long");
+}
+
+static int open_bus(struct writer *writer, struct err *err)
+{
+    writer->bus = bus_open(writer->harness, writer->settings->runtime_dir, err);
+    if (writer->bus == NULL)
+        return -1;
+    writer->batches = bus_read(writer->bus, BUS_batches, 0, lanes_batch, writer, err);
+    if (writer->batches == NULL)
+        return -1;
+    for (unsigned i = 0; i < writer->lanes; i++) {
+        writer->lane[i].receipts = bus_write(writer->bus, BUS_receipts, i, err);
+        if (writer->lane[i].receipts == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static int open_redis(struct writer *writer, struct err *err)
+{
+    const struct settings *settings = writer->settings;
+    const struct redis_options options = {
+        .url = settings->redis_url,
+        .client = "spendd-redis_writer",
+        .connect_ms = settings->redis_connect_ms,
+        .command_ms = settings->redis_command_ms,
+        .backoff_max_ms = settings->redis_backoff_max_ms,
+        .reply_bytes_max = 16 * 1024 * 1024,
+    };
+
+    writer->redis = redis_open(writer->harness, &options, redis_told, writer, err);
+    return writer->redis != NULL ? 0 : -1;
+}
+
+static void close_writer(void *self)
+{
+    struct writer *writer = self;
+
+    redis_close(&writer->redis);
+    bus_close(&writer->bus, 500); /* the last receipts; a lane that is gone needs none */
+    harness_untimer(&writer->hello);
+    harness_untimer(&writer->poll);
+    held_drop_all(writer);
+    epochs_cleanup(&writer->epochs);
+    pending_cleanup(&writer->pending);
+    free(writer);
+}
+
+static void *open_writer(struct harness *harness, int *code, struct err *err)
+{
+    struct writer *writer = calloc(1, sizeof *writer);
+
+    *code = EXIT_TEMPORARY;
+    if (writer == NULL || epochs_init(&writer->epochs) != 0) {
+        err_set(err, "no memory");
+        free(writer);
+        return NULL;
+    }
+    /* Envelopes go back to the system when they are freed, whatever sizes went before. */
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    writer->harness = harness;
+    writer->settings = harness_settings(harness);
+    writer->stats = harness_stats(harness);
+    writer->lanes = (unsigned)writer->settings->aggregator_processes;
+    writer->credit = writer->lanes < BATCHES_IN_FLIGHT ? BATCHES_IN_FLIGHT / writer->lanes : 1;
+    if (getrandom(&writer->id, sizeof writer->id, 0) != (ssize_t)sizeof writer->id)
+        bug("getrandom");
+    writer->hello = harness_timer(harness, say_hello, writer);
+    writer->poll = harness_timer(harness, poll_redis, writer);
+    if (make_keys(writer, err) != 0 || open_bus(writer, err) != 0 || open_redis(writer, err) != 0) {
+        close_writer(writer);
+        return NULL;
+    }
+    timer_in_ms(writer->hello, HELLO_FIRST_MS);
+    timer_in_ms(writer->poll, writer->settings->redis_applied_poll_ms);
+    return writer;
+}
+
+static void drain(void *self, mono_t deadline)
+{
+    struct writer *writer = self;
+
+    (void)deadline; /* the harness leaves at it */
+    writer->draining = true;
+    timer_in_ms(writer->poll, 0);
+}
+
+extern const struct worker worker;
+const struct worker worker = {"redis_writer", open_writer, NULL, drain, close_writer};

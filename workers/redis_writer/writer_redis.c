@@ -1,0 +1,335 @@
+/*
+ * writer_redis.c - what redis_writer says to Redis: look, push, renew.
+ *
+ * Rules (custody P3):
+ *   - nothing is pushed before a look has answered on this connection: the generation is read first;
+ *   - a generation that is not ours: Redis lost state.  Forget tickets and what is held, tell every
+ *     lane what is applied, then say hello under the new one: the lanes send everything again;
+ *   - a ticket of ours that Redis has not counted, or another server behind the same address: it may
+ *     have gone back in time without noticing: renew the generation;
+ *   - a push without an answer is pushed again: twice in the queue is harmless, the ledger knows it.
+ * One push at a time; the batch stays in memory until Redis has said ok.
+ */
+#include "workers/redis_writer/writer.h"
+
+#include "common/base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define COMPLAIN_EVERY_MS 10000
+
+static void fresh_generation(char text[33])
+{
+    unsigned char bytes[16];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        bug("getrandom");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* Redis refused or did not answer: counted each time, logged now and then. */
+static void complain(struct writer *writer, const char *what, const struct redis_reply *reply,
+                     const char *reason)
+{
+    mono_t now = mono_now();
+
+    stats_add(writer->stats, METRIC_redis_errors_total, 1);
+    if (reply != NULL)
+        reason = reply->text != NULL ? reply->text : "unexpected reply";
+    if (!mono_reached(now, writer->complaint))
+        return;
+    writer->complaint = mono_after_ms(now, COMPLAIN_EVERY_MS);
+    log_warn("redis_refused", "script=%s refusal=%s why=\"%s\"", what,
+             redis_refusal_name(redis_refused(reply)), reason);
+}
+
+/* --- look ------------------------------------------------------------------------------------------ */
+
+static int64_t repush_ms(const struct writer *writer)
+{
+    return writer->settings->redis_repush_s * 1000;
+}
+
+static void on_renew(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct writer *writer = arg;
+
+    if (redis_said(reply, "ok"))
+        redis_look(writer);
+    else
+        complain(writer, "renew", reply, reason);
+}
+
+static void renew(struct writer *writer, const char *why)
+{
+    char fresh[33];
+    const char *argv[] = {writer->queue, writer->meta, writer->generation, fresh};
+
+    fresh_generation(fresh);
+    log_warn("redis_went_back", "generation=%s why=\"%s\"", writer->generation, why);
+    writer->known = false; /* nothing more under the old one */
+    redis_script(writer->redis, REDIS_renew, 4, argv, NULL, on_renew, writer);
+}
+
+static void begin_generation(struct writer *writer, const char *generation)
+{
+    if (writer->generation[0] != '\0') {
+        stats_add(writer->stats, METRIC_redis_state_lost_total, 1);
+        log_warn("redis_state_lost", "was=%s now=%s outstanding=%zu", writer->generation,
+                 generation, writer->pending.count);
+    }
+#ifdef MUTANT_NO_REPUSH /* tests/mutants: a new generation is used, and nothing is sent again */
+    if (writer->generation[0] != '\0') {
+        snprintf(writer->generation, sizeof writer->generation, "%s", generation);
+        return;
+    }
+#endif
+    snprintf(writer->generation, sizeof writer->generation, "%s", generation);
+    pending_forget(&writer->pending);
+    if (!writer->pushing)
+        held_drop_all(writer); /* the lanes send these again, too */
+    epochs_untold(&writer->epochs);
+}
+
+/* The ranges of the epochs that were asked for in this look; they stand in the table's order unless
+ * it changed meanwhile, and then by name is the only safe way: so the names are kept by `asked`. */
+static void take_ranges(struct writer *writer, const struct redis_reply *reply)
+{
+    static const size_t fixed = 6;
+    struct ranges *ranges = malloc(sizeof *ranges);
+    size_t item = fixed;
+
+    for (size_t i = 0; ranges != NULL && i < writer->epochs.count; i++) {
+        struct epoch *epoch = &writer->epochs.epoch[i];
+        const char *value, *space;
+
+        if (epoch->asked != writer->looks || item >= reply->items)
+            continue;
+        value = reply->item[item].text != NULL ? reply->item[item].text : "";
+        item++;
+        (void)epoch_says(epoch, value);
+        space = strchr(value, ' ');
+        if (space != NULL && ranges_parse(ranges, space + 1) == 0)
+            pending_applied(&writer->pending, epoch->name, ranges);
+        else if (value[0] != '\0')
+            complain(writer, "look", NULL, "applied ranges that are none");
+    }
+    free(ranges);
+}
+
+static bool all_epochs_looked(struct writer *writer)
+{
+    for (size_t i = 0; i < writer->epochs.count; i++)
+        if (writer->epochs.epoch[i].asked != writer->looks)
+            return false;
+    return true;
+}
+
+/* Everything that this look says has been taken: the lanes may know the generation. */
+static void announce(struct writer *writer)
+{
+    bool news = false;
+
+    lanes_tell_applied(writer);
+    for (unsigned i = 0; i < writer->lanes; i++) {
+        news |= writer->lane[i].aggregator != 0 && !writer->lane[i].looked;
+        writer->lane[i].looked |= writer->lane[i].aggregator != 0;
+    }
+    if (news || !writer->known)
+        lanes_hello(writer);
+    writer->known = true;
+}
+
+static void take_look(struct writer *writer, const struct redis_reply *reply)
+{
+    int64_t pushed = redis_item_number(reply, 2), popped = redis_item_number(reply, 3);
+    const char *generation = reply->items > 5 ? reply->item[1].text : NULL;
+    bool begins;
+
+    if (generation == NULL || strlen(generation) >= sizeof writer->generation || pushed < 0) {
+        complain(writer, "look", reply, NULL);
+        return;
+    }
+    writer->queue_bytes = redis_item_number(reply, 4);
+    stats_set(writer->stats, METRIC_queue_bytes, writer->queue_bytes);
+    stats_set(writer->stats, METRIC_queue_batches, redis_item_number(reply, 5));
+    begins = strcmp(generation, writer->generation) != 0;
+    if (begins)
+        begin_generation(writer, generation);
+    take_ranges(writer, reply);
+    if (!all_epochs_looked(writer)) {
+        redis_look(writer); /* more was announced meanwhile: it belongs before the hello */
+        return;
+    }
+    if (begins)
+        writer->known = false;
+    else if (pending_went_back(&writer->pending, pushed)) {
+        renew(writer, "fewer pushes than we made");
+        return;
+    }
+    announce(writer);
+    pending_sweep(&writer->pending, popped, mono_now(), repush_ms(writer), lanes_again, writer);
+    writer->full = writer->first != NULL && writer->queue_bytes > 0 &&
+                   writer->queue_bytes + (int64_t)writer->first->bytes >
+                       writer->settings->redis_queue_bytes;
+    redis_push_next(writer);
+}
+
+static void on_look(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct writer *writer = arg;
+
+    writer->looking = false;
+    if (redis_said(reply, "ok"))
+        take_look(writer, reply);
+    else
+        complain(writer, "look", reply, reason);
+}
+
+void redis_look(struct writer *writer)
+{
+    const char **argv;
+    char fresh[33];
+    int argc = 4;
+
+    if (writer->looking || !redis_up(writer->redis))
+        return;
+    argv = malloc((EPOCHS_MAX + 4) * sizeof *argv);
+    if (argv == NULL)
+        return; /* the next poll tries again */
+    fresh_generation(fresh);
+    argv[0] = writer->queue;
+    argv[1] = writer->meta;
+    argv[2] = writer->applied;
+    argv[3] = fresh;
+    writer->looks++;
+    for (size_t i = 0; i < writer->epochs.count; i++) {
+        argv[argc++] = writer->epochs.epoch[i].name;
+        writer->epochs.epoch[i].asked = writer->looks;
+    }
+    writer->looking = true;
+    redis_script(writer->redis, REDIS_look, argc, argv, NULL, on_look, writer);
+    free(argv);
+}
+
+/* --- which server ---------------------------------------------------------------------------------- */
+
+static void find_line(const char *text, const char *name, char *value, size_t size)
+{
+    const char *at = strstr(text, name);
+
+    value[0] = '\0';
+    if (at != NULL)
+        snprintf(value, size, "%.*s", (int)strcspn(at + strlen(name), "\r\n"), at + strlen(name));
+}
+
+static void on_info(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct writer *writer = arg;
+    char run[48], replid[48], both[sizeof writer->run];
+    bool other;
+
+    (void)reason;
+    if (reply == NULL)
+        return;
+    if (reply->kind != REDIS_BYTES) {
+        writer->run[0] = '\0'; /* refused: unknown; tickets and times must do */
+        redis_look(writer);
+        return;
+    }
+    find_line(reply->text, "run_id:", run, sizeof run);
+    find_line(reply->text, "master_replid:", replid, sizeof replid);
+    snprintf(both, sizeof both, "%s %s", run, replid);
+    other = writer->run[0] != '\0' && strcmp(writer->run, both) != 0;
+    snprintf(writer->run, sizeof writer->run, "%s", both);
+    if (other && writer->generation[0] != '\0')
+        renew(writer, "another server, or another history");
+    else
+        redis_look(writer);
+}
+
+void redis_begin(struct writer *writer)
+{
+    const char *argv[] = {"INFO"};
+
+    writer->known = false;
+    writer->full = false;
+    redis_command(writer->redis, 1, argv, NULL, on_info, writer);
+}
+
+void redis_lost(struct writer *writer)
+{
+    writer->known = false;
+}
+
+/* --- push ------------------------------------------------------------------------------------------ */
+
+static void take_ticket(struct writer *writer, const struct redis_reply *reply)
+{
+    const struct held *held = writer->first;
+    struct pending_batch pushed = {.lane = held->batch.lane,
+                                   .ticket = redis_item_number(reply, 2),
+                                   .identity.shard = held->batch.shard,
+                                   .identity.seq = held->batch.seq};
+
+    writer->queue_bytes = redis_item_number(reply, 3);
+    snprintf(pushed.identity.epoch, sizeof pushed.identity.epoch, "%s", held->batch.epoch);
+    stats_add(writer->stats, METRIC_batches_pushed_total, 1);
+    stats_set(writer->stats, METRIC_queue_bytes, writer->queue_bytes);
+    /* Not remembered: not said to be pushed either, so the lane's credit stays used; it is sent again
+     * under the next generation or writer. */
+    if (pending_pushed(&writer->pending, &pushed, mono_now(), repush_ms(writer)) == 0)
+        lanes_pushed(writer, &held->batch);
+    held_drop_first(writer);
+}
+
+static void on_push(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct writer *writer = arg;
+    bool ours = reply != NULL && reply->items > 1 && reply->item[1].text != NULL &&
+                strcmp(reply->item[1].text, writer->generation) == 0;
+
+    writer->pushing = false;
+    if (redis_said(reply, "ok") && ours) {
+        take_ticket(writer, reply);
+        redis_push_next(writer);
+        return;
+    }
+    if (redis_said(reply, "full") || redis_refused(reply) == REDIS_REFUSED_oom) {
+        writer->full = true; /* until a look says otherwise; the spool keeps */
+        stats_add(writer->stats, METRIC_queue_full_total, 1);
+        if (redis_refused(reply) == REDIS_REFUSED_oom)
+            complain(writer, "push", reply, reason);
+        return;
+    }
+    /* Nothing is known: no push until a look has answered. */
+    writer->known = false;
+    if (reply == NULL || reply->kind == REDIS_ERROR)
+        complain(writer, "push", reply, reason);
+    redis_look(writer);
+}
+
+void redis_push_next(struct writer *writer)
+{
+    const struct held *held = writer->first;
+    char fresh[33], most[24];
+    const char *argv[6] = {writer->queue, writer->meta, writer->generation, fresh, most};
+    size_t length[6];
+
+    if (held == NULL || writer->pushing || writer->full || !writer->known ||
+        !redis_up(writer->redis) || pending_full(&writer->pending))
+        return;
+    fresh_generation(fresh);
+    snprintf(most, sizeof most, "%" PRId64, writer->settings->redis_queue_bytes);
+    argv[5] = held->envelope;
+    for (int i = 0; i < 5; i++)
+        length[i] = strlen(argv[i]);
+    length[5] = held->bytes;
+    writer->pushing = true;
+    redis_script(writer->redis, REDIS_push, 6, argv, length, on_push, writer);
+}
