@@ -17,7 +17,8 @@ struct epoch {
     char name[EPOCH_TEXT];
     uint32_t lane;  /* who announced it last */
     uint32_t told;  /* bit per lane: has been told `value` */
-    uint64_t asked; /* the look that asked for it first; 0: none yet */
+    uint64_t asked; /* the last look that asked for it; 0: none yet */
+    size_t item;    /* ... and where its answer stands in the reply */
     char *value;    /* "<version> <ranges>" as Redis said last; NULL: nothing there */
 };
 

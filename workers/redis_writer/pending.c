@@ -5,7 +5,9 @@
  *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself not: the
  *     list can vanish alone; two, because ranges and counts of one look are read at one moment, but
  *     a batch may be applied under its former push;
- *   - or repush_ms after its push, doubling to 15 times that.
+ *   - or repush_ms after its push, doubling to 15 times that, provided that anything was popped since:
+ *     while nobody drains the queue (PostgreSQL is down for hours), it stands there, and copies of it
+ *     would only fill the queue.
  * To push again is always safe: the ledger knows the batch.  Not to push again is what loses: so every
  * doubt is for pushing.  A batch is forgotten when it is applied, when a generation begins (its lane
  * sends everything again), or when its lane does not answer PENDING_ASKS_MAX times.
@@ -125,6 +127,7 @@ int pending_pushed(struct pending *pending, const struct pending_batch *pushed, 
     }
     batch->lane = pushed->lane;
     batch->ticket = pushed->ticket;
+    batch->popped = pushed->popped;
     batch->suspected = false;
     batch->applied = false;
     batch->due = mono_after_ms(now, wait_ms(repush_ms, batch->asks));
@@ -175,7 +178,7 @@ void pending_sweep(struct pending *pending, int64_t popped, mono_t now, int64_t 
     for (size_t i = 0; i < pending->count; i++) {
         struct pending_batch *batch = &pending->batch[i];
         bool doubt = batch->ticket <= popped || batch->ticket < pending->newest_applied;
-        bool ask = mono_reached(now, batch->due);
+        bool ask = mono_reached(now, batch->due) && popped != batch->popped;
 
         /* Asked for already: its due time says when to ask once more. */
         if (doubt && batch->suspected && batch->asks == 0)
@@ -184,6 +187,7 @@ void pending_sweep(struct pending *pending, int64_t popped, mono_t now, int64_t 
         if (!ask || !again(arg, batch))
             continue;
         batch->asks++;
+        batch->popped = popped;
         batch->due = mono_after_ms(now, wait_ms(repush_ms, batch->asks));
         batch->applied = batch->asks >= PENDING_ASKS_MAX; /* forgotten: settle takes it out */
     }

@@ -20,6 +20,7 @@ struct pending_batch {
     struct identity identity;
     uint32_t lane;
     int64_t ticket;
+    int64_t popped; /* of the queue, when it was pushed or asked for last */
     mono_t due;     /* to be asked for again, if nothing happens */
     uint8_t asks;   /* how often it was asked for */
     bool suspected; /* a look found it popped, or overtaken, and not applied */

@@ -34,7 +34,7 @@
 static bool all_lanes_heard(const struct writer *writer)
 {
     for (unsigned i = 0; i < writer->lanes; i++)
-        if (!writer->lane[i].looked)
+        if (writer->lane[i].aggregator == 0)
             return false;
     return true;
 }

@@ -41,6 +41,7 @@ struct writer {
     uint64_t id;
     char queue[KEY_BYTES], meta[KEY_BYTES], applied[KEY_BYTES];
     char generation[40]; /* in which we push; "": not known yet */
+    char announced[40];  /* ... as the lanes know it: only after they know what is applied */
     char run[104];       /* run_id and master_replid of the server; "": not known */
     struct epochs epochs;
     struct pending pending;
@@ -49,6 +50,7 @@ struct writer {
     int64_t queue_bytes;
     uint64_t looks;   /* begun */
     bool known;       /* a look has answered since the connection came up */
+    bool must_renew;  /* Redis may have gone back without noticing */
     bool looking, pushing, full, draining, drained_once;
     mono_t complaint; /* next time that a refusal of Redis is logged */
 };

@@ -35,7 +35,7 @@ void lanes_hello(struct writer *writer)
 
         /* The generation only after what is applied: else it would send what PostgreSQL has. */
         snprintf(msg.writer_hello.generation, sizeof msg.writer_hello.generation, "%s",
-                 lane->looked ? writer->generation : "");
+                 lane->looked ? writer->announced : "");
         (void)!tell(writer, i, &msg);
     }
 }

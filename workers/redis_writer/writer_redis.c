@@ -21,6 +21,7 @@
 #include <sys/random.h>
 
 #define COMPLAIN_EVERY_MS 10000
+#define REPLY_EPOCHS 6 /* items of a look's reply before the epochs' */
 
 static void fresh_generation(char text[33])
 {
@@ -59,10 +60,12 @@ static void on_renew(void *arg, const struct redis_reply *reply, const char *rea
 {
     struct writer *writer = arg;
 
-    if (redis_said(reply, "ok"))
+    if (redis_said(reply, "ok")) {
+        writer->must_renew = false;
         redis_look(writer);
-    else
-        complain(writer, "renew", reply, reason);
+    } else {
+        complain(writer, "renew", reply, reason); /* the next look comes back to it */
+    }
 }
 
 static void renew(struct writer *writer, const char *why)
@@ -90,28 +93,29 @@ static void begin_generation(struct writer *writer, const char *generation)
     }
 #endif
     snprintf(writer->generation, sizeof writer->generation, "%s", generation);
+    writer->known = false;      /* no push before the lanes know */
+    writer->must_renew = false; /* somebody has */
     pending_forget(&writer->pending);
     if (!writer->pushing)
         held_drop_all(writer); /* the lanes send these again, too */
     epochs_untold(&writer->epochs);
 }
 
-/* The ranges of the epochs that were asked for in this look; they stand in the table's order unless
- * it changed meanwhile, and then by name is the only safe way: so the names are kept by `asked`. */
+/* The ranges of the epochs that were asked for in this look.  The table may have changed since: each
+ * epoch knows itself where its answer stands. */
 static void take_ranges(struct writer *writer, const struct redis_reply *reply)
 {
-    static const size_t fixed = 6;
     struct ranges *ranges = malloc(sizeof *ranges);
-    size_t item = fixed;
 
     for (size_t i = 0; ranges != NULL && i < writer->epochs.count; i++) {
         struct epoch *epoch = &writer->epochs.epoch[i];
         const char *value, *space;
 
-        if (epoch->asked != writer->looks || item >= reply->items)
+        if (epoch->asked != writer->looks || epoch->item >= reply->items)
             continue;
-        value = reply->item[item].text != NULL ? reply->item[item].text : "";
-        item++;
+        value = reply->item[epoch->item].text;
+        if (value == NULL)
+            value = "";
         (void)epoch_says(epoch, value);
         space = strchr(value, ' ');
         if (space != NULL && ranges_parse(ranges, space + 1) == 0)
@@ -136,6 +140,7 @@ static void announce(struct writer *writer)
     bool news = false;
 
     lanes_tell_applied(writer);
+    snprintf(writer->announced, sizeof writer->announced, "%s", writer->generation);
     for (unsigned i = 0; i < writer->lanes; i++) {
         news |= writer->lane[i].aggregator != 0 && !writer->lane[i].looked;
         writer->lane[i].looked |= writer->lane[i].aggregator != 0;
@@ -166,10 +171,9 @@ static void take_look(struct writer *writer, const struct redis_reply *reply)
         redis_look(writer); /* more was announced meanwhile: it belongs before the hello */
         return;
     }
-    if (begins)
-        writer->known = false;
-    else if (pending_went_back(&writer->pending, pushed)) {
-        renew(writer, "fewer pushes than we made");
+    if (!begins && (writer->must_renew || pending_went_back(&writer->pending, pushed))) {
+        renew(writer, writer->must_renew ? "another server, or another history"
+                                         : "fewer pushes than we made");
         return;
     }
     announce(writer);
@@ -209,8 +213,11 @@ void redis_look(struct writer *writer)
     argv[3] = fresh;
     writer->looks++;
     for (size_t i = 0; i < writer->epochs.count; i++) {
-        argv[argc++] = writer->epochs.epoch[i].name;
-        writer->epochs.epoch[i].asked = writer->looks;
+        struct epoch *epoch = &writer->epochs.epoch[i];
+
+        epoch->item = REPLY_EPOCHS + i;
+        epoch->asked = writer->looks;
+        argv[argc++] = epoch->name;
     }
     writer->looking = true;
     redis_script(writer->redis, REDIS_look, argc, argv, NULL, on_look, writer);
@@ -247,10 +254,8 @@ static void on_info(void *arg, const struct redis_reply *reply, const char *reas
     snprintf(both, sizeof both, "%s %s", run, replid);
     other = writer->run[0] != '\0' && strcmp(writer->run, both) != 0;
     snprintf(writer->run, sizeof writer->run, "%s", both);
-    if (other && writer->generation[0] != '\0')
-        renew(writer, "another server, or another history");
-    else
-        redis_look(writer);
+    writer->must_renew |= other && writer->generation[0] != '\0';
+    redis_look(writer);
 }
 
 void redis_begin(struct writer *writer)
@@ -274,6 +279,7 @@ static void take_ticket(struct writer *writer, const struct redis_reply *reply)
     const struct held *held = writer->first;
     struct pending_batch pushed = {.lane = held->batch.lane,
                                    .ticket = redis_item_number(reply, 2),
+                                   .popped = redis_item_number(reply, 4),
                                    .identity.shard = held->batch.shard,
                                    .identity.seq = held->batch.seq};
 
