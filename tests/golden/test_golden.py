@@ -1,16 +1,20 @@
-"""Command lines against kept texts: what a person or a script sees must not change by accident.
+"""Command lines and configurations against kept texts: what a person or a script sees must not change by
+accident.
 
 Each case is a command, run without a daemon; its exit code, standard output and standard error are kept in
 tests/golden/texts/NAME.txt.  `make golden-update` writes them anew; review the diff.
 """
 import os
+import re
 import subprocess
 
 import pytest
 
 from lib.daemon import BUILD
 
-TEXTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "texts")
+HERE = os.path.dirname(os.path.abspath(__file__))
+TEXTS = os.path.join(HERE, "texts")
+CONFIGS = os.path.join(HERE, "configs")
 
 CASES = {
     "spendctl-help": ["spendctl", "--help"],
@@ -24,6 +28,11 @@ CASES = {
     "spendctl-no-daemon-from-environment": ["spendctl", "--json", "status"],
     "spendctl-long-path": ["spendctl", "--socket", "ipc:///" + 120 * "x", "status"],
 }
+# Each configuration is checked and printed.
+for config in sorted(os.listdir(CONFIGS)):
+    stem, path = config.rpartition(".")[0], os.path.join(CONFIGS, config)
+    CASES[f"check-{stem}"] = ["spendd", "--config", path, "--check"]
+    CASES[f"print-{stem}"] = ["spendd", "--config", path, "--print-config"]
 
 
 def seen(argv):
@@ -31,7 +40,8 @@ def seen(argv):
         [os.path.join(BUILD, "bin", argv[0]), *argv[1:]], capture_output=True, text=True, timeout=20,
         env={"LC_ALL": "C.UTF-8", "SPENDD_RUNTIME_DIR": "/nonexistent/environment"})
     text = f"exit {done.returncode}\n--- stdout\n{done.stdout}--- stderr\n{done.stderr}"
-    return text.replace(os.path.join(BUILD, "bin") + "/", "")
+    text = re.sub(r"checked: \d+ settings", "checked: N settings", text)
+    return text.replace(os.path.join(BUILD, "bin") + "/", "").replace(CONFIGS + "/", "")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -43,6 +53,19 @@ def test_text(name):
             file.write(text)
     with open(path, encoding="utf-8") as file:
         assert text == file.read()
+
+
+@pytest.mark.parametrize("stem", ["defaults", "everything"])
+def test_printed_parses_back_to_itself(stem, tmp_path):
+    def printed(path):
+        return subprocess.run([os.path.join(BUILD, "bin", "spendd"), "--config", path, "--print-config"],
+                              capture_output=True, text=True, check=True, timeout=20).stdout
+
+    once = printed(os.path.join(CONFIGS, stem + ".conf"))
+    again = tmp_path / "again.conf"
+    again.write_text(once)
+    assert printed(str(again)) == once
+    assert "pass" not in once and "secret" not in once
 
 
 def test_no_stranger_among_the_texts():

@@ -1,0 +1,113 @@
+"""The admin socket and the probes, with the stores in every state: `status` answers always, says what it knows
+and why it does not know the rest; strangers on the socket are refused and hurt nobody.
+"""
+import concurrent.futures
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+import zmq
+
+from lib.daemon import BUILD
+from lib.waiting import wait_until
+
+
+def spendctl(instance, *words):
+    return subprocess.run([os.path.join(BUILD, "bin", "spendctl"), "--runtime-dir", instance.run, *words],
+                          capture_output=True, text=True, timeout=20)
+
+
+def status(instance):
+    done = spendctl(instance, "--json", "status")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def worker(answer, name):
+    return next(row for row in answer["workers"] if row["name"] == name)
+
+
+@pytest.fixture
+def instance(stack):
+    return stack.spendd(**{"redis.command_ms": 500, "database.connect_ms": 800}).start(ready=("control", "health_checker"))
+
+
+@pytest.fixture
+def socket(instance):
+    context = zmq.Context()
+    made = context.socket(zmq.DEALER)
+    made.connect(f"ipc://{instance.run}/admin.sock")
+    yield made
+    made.close(0)
+    context.term()
+
+
+def test_status_reads_its_sources_now(instance, stack):
+    wait_until(lambda: status(instance)["gate"]["database"]["open"], 10)
+    client = stack.redis.client()
+    client.set("{spendd}:lock:0", "somebody else \x1b", px=15000)
+    answer = status(instance)
+    assert answer["lock"]["holder"] == "somebody else \x1b" and 0 < answer["lock"]["ttl_ms"] <= 15000
+    assert "\x1b" not in spendctl(instance, "status").stdout
+    client.delete("{spendd}:lock:0")
+    assert status(instance)["queue"]["known"]
+    assert worker(answer, "control")["state"] == "READY" and worker(answer, "control")["pid"] > 0
+    assert stat.S_IMODE(os.stat(f"{instance.run}/admin.sock").st_mode) == 0o660
+
+
+def test_frozen_redis_is_unknown_for_everybody_at_once(instance, stack):
+    wait_until(lambda: status(instance)["queue"]["known"], 10)
+    stack.redis.freeze()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: status(instance), range(8)))
+    assert all(not answer["queue"]["known"] and answer["queue"]["why"] for answer in answers)
+    assert all(answer["supervisor"]["known"] for answer in answers)
+    stack.redis.thaw()
+    wait_until(lambda: status(instance)["queue"]["known"], 10)
+
+
+def test_absent_redis_says_why(instance, stack):
+    stack.redis.stop()
+    wait_until(lambda: "connect" in status(instance)["queue"]["why"].lower(), 10)
+    assert spendctl(instance, "status").returncode == 0
+
+
+def test_gate_follows_the_database(instance, stack):
+    def gate():
+        return status(instance)["gate"]["database"]
+
+    wait_until(lambda: gate()["open"], 10)
+    stack.postgres.stop()
+    wait_until(lambda: not gate()["open"], 15)
+    assert gate()["why"]
+    stack.postgres.start()
+    wait_until(lambda: gate()["open"], 15)
+
+
+def test_strangers_are_refused(instance, socket):
+    def ask(*frames):
+        socket.send_multipart(frames)
+        assert socket.poll(5000)
+        return socket.recv_multipart()
+
+    assert ask(b"spendctl/1", b"nonsense")[0] == b"404"
+    assert ask(b"bla")[0] == b"400"
+    assert ask(b"spendctl/1", b"version", b"now")[0] == b"400"
+    assert ask(b"spendctl/1", b"\0")[0] == b"400"
+    assert ask(*[b"f"] * 60)[0] == b"400"
+    assert ask(b"a", b"", b"spendctl/1", b"version")[:3] == [b"a", b"", b"200"]
+    stats = json.loads(spendctl(instance, "--json", "stats").stdout)["metrics"]
+    assert next(row for row in stats if row["name"] == "admin_refused_total")["total"] >= 5
+
+
+def test_secrets_are_masked(instance):
+    for words in (["config"], ["--json", "config"]):
+        text = spendctl(instance, *words).stdout
+        assert "redis.url" in text and "unix://" not in text and "redis://" not in text
+
+
+def test_no_daemon_is_exit_three(instance):
+    instance.stop()
+    assert spendctl(instance, "status").returncode == 3
