@@ -78,6 +78,8 @@ static int place_fds(const struct spawn_order *order)
     for (unsigned i = 0; i < order->fd_count; i++)
         if (dup2(aside[i], FD_FIRST + (int)i) < 0)
             return -1;
+    /* What whoever started us left open is not the worker's either. */
+    close_range((unsigned)FD_FIRST + order->fd_count, ~0U, CLOSE_RANGE_CLOEXEC);
     return 0;
 }
 
