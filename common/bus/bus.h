@@ -43,6 +43,7 @@ typedef void bus_message_fn(void *arg, struct bus_socket *socket, const struct b
 struct bus_limits {
     int64_t max_message_bytes; /* ZMQ_MAXMSGSIZE; 0: none */
     int high_water;            /* messages; 0: ZeroMQ's default */
+    int send_high_water;       /* the same for what we send alone; 0: high_water */
     int socket_mode;           /* ipc file mode, 0: as made */
 };
 

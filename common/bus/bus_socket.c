@@ -58,6 +58,7 @@ static int configure(void *zmq, enum bus_kind kind, const struct bus_limits *lim
     static const struct option push[] = {{ZMQ_IMMEDIATE, 1}};
     const struct option water[] = {{ZMQ_SNDHWM, limits->high_water},
                                    {ZMQ_RCVHWM, limits->high_water}};
+    const struct option sending = {ZMQ_SNDHWM, limits->send_high_water};
     int64_t most = limits->max_message_bytes;
 
     if (set_options(zmq, every, COUNT_OF(every), err) != 0)
@@ -67,6 +68,8 @@ static int configure(void *zmq, enum bus_kind kind, const struct bus_limits *lim
     if (kind == BUS_PUSH && set_options(zmq, push, COUNT_OF(push), err) != 0)
         return -1;
     if (limits->high_water > 0 && set_options(zmq, water, COUNT_OF(water), err) != 0)
+        return -1;
+    if (limits->send_high_water > 0 && set_options(zmq, &sending, 1, err) != 0)
         return -1;
     if (most > 0 && zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &most, sizeof most) != 0)
         return err_errno(err, "ZeroMQ refuses a largest message of %lld bytes", (long long)most);

@@ -1,0 +1,354 @@
+/*
+ * aggregator.c - the worker that takes events, makes them durable, and hands them on in batches.
+ *
+ * Owns one lane of the spool and ties its parts together: ingest collects a group, the spool commits
+ * it through the syncer thread, the answers go out when it is durable; the spool seals, deliver sends.
+ * Nothing here waits: one commit is with the disk while the next group collects, and the look before
+ * the loop sleeps starts whatever can be started.
+ * The lane's lock is the right to everything else: until it is held nothing is bound, nothing read.
+ *
+ * If we die on any line: what was answered with A1 is durable, what was not is asked again.
+ */
+#include "common/base/log.h"
+#include "common/bus/bus.h"
+#include "common/harness/harness.h"
+#include "workers/aggregator/deliver.h"
+#include "workers/aggregator/ingest.h"
+#include "workers/aggregator/recover.h"
+#include "workers/aggregator/spool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TICK_MS 20
+#define UPKEEP_MS 1000
+#define ADOPT_MS 10000
+#define LANE_RETRY_MS 250
+#define REPLIES_HIGH_WATER 100000 /* answers of one group commit may all be for one peer */
+
+struct aggregator {
+    struct harness *harness;
+    const struct settings *settings;
+    struct lane lane;
+    struct window *window;
+    struct syncer *syncer;
+    struct spool spool;
+    struct ingest ingest;
+    struct deliver deliver;
+    struct bus *bus;
+    struct bus_socket *receipts, *batches;
+    struct watch *disk;
+    struct timer *tick, *lane_retry;
+    mono_t upkeep_at, adopt_at, lane_deadline;
+    bool started, draining, acked_paused, unacked_paused;
+};
+
+static int64_t now_ms(void)
+{
+    return wall_now().micros / 1000;
+}
+
+/* Only when it changes: to resume is to look again. */
+static void pause_reading(struct aggregator *a)
+{
+    bool acked = ingest_crowded(&a->ingest), unacked = acked || a->ingest.refusing != NULL;
+
+    if (acked != a->acked_paused)
+        bus_pause(a->ingest.acked, acked);
+    if (a->ingest.unacked != NULL && unacked != a->unacked_paused)
+        bus_pause(a->ingest.unacked, unacked);
+    a->acked_paused = acked;
+    a->unacked_paused = unacked;
+}
+
+/* Starts what can be started; never more to do in this turn. */
+static bool look(void *arg)
+{
+    struct aggregator *a = arg;
+    mono_t now = mono_now();
+    struct group *group;
+
+    if (!a->started)
+        return false;
+    if (!spool_busy(&a->spool, now) && ingest_waiting(&a->ingest)) {
+        group = ingest_swap(&a->ingest);
+        if (group->records.used > 0)
+            spool_commit(&a->spool, group->records.data, group->records.used, group->records_count);
+        else
+            ingest_settle(&a->ingest, true); /* only repeats, and what they repeat is durable now */
+    }
+    pause_reading(a);
+    return false;
+}
+
+static void on_disk(void *arg, short revents)
+{
+    struct aggregator *a = arg;
+
+    (void)revents;
+    switch (spool_done(&a->spool, mono_now())) {
+    case SPOOL_COMMITTED:
+        ingest_settle(&a->ingest, true);
+        break;
+    case SPOOL_FAILED:
+        ingest_settle(&a->ingest, false);
+        break;
+    case SPOOL_SEALED:
+        deliver_pump(&a->deliver);
+        break;
+    case SPOOL_NOTHING:
+        break;
+    }
+}
+
+static void on_receipt(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                       size_t count)
+{
+    struct aggregator *a = arg;
+    struct msg msg;
+    struct err err;
+
+    (void)socket;
+    if (count != 1 || msg_decode(&msg, frames[0].data, frames[0].bytes, &err) != 0) {
+        stats_add(harness_stats(a->harness), METRIC_frames_malformed_total, 1);
+        return;
+    }
+    deliver_heard(&a->deliver, &msg, now_ms());
+    deliver_pump(&a->deliver);
+}
+
+static const char *refusing(const struct aggregator *a, mono_t now)
+{
+    if (a->draining)
+        return "spendd is stopping";
+    if (spool_stuck(&a->spool, now))
+        return "the spool cannot be written";
+    return a->lane.full ? "the spool is full" : NULL;
+}
+
+/* Once a second: what may go goes, and the figures are told. */
+static void upkeep(struct aggregator *a, mono_t now)
+{
+    const struct settings *s = a->settings;
+    int64_t ms = now_ms(), safe = ms - (s->dedupe_seconds + 1) * 1000;
+
+    if (a->spool.ids_safe_ms > safe)
+        safe = a->spool.ids_safe_ms;
+    a->spool.image_wanted |= s->spool_keep_applied_s < s->dedupe_seconds ||
+                             a->lane.bytes > s->spool_max_bytes / 10 * 8 || a->lane.full;
+    window_expire(a->window, (uint32_t)(ms / 1000));
+    lane_upkeep(&a->lane, ms, safe);
+    lane_figures(&a->lane);
+    if (a->lane.index == 0 && mono_reached(now, a->adopt_at)) {
+        recover_adopt(&a->lane, s->aggregator_processes);
+        a->adopt_at = mono_after_ms(now, ADOPT_MS);
+    }
+    harness_status(a->harness, "segments %" PRId64 " unapplied of %zu, %" PRId64 " bytes%s%s",
+                   a->lane.unapplied, a->lane.count, a->lane.bytes + a->lane.open_bytes,
+                   a->ingest.refusing != NULL ? "; refusing: " : "",
+                   a->ingest.refusing != NULL ? a->ingest.refusing : "");
+    a->upkeep_at = mono_after_ms(now, UPKEEP_MS);
+}
+
+static void on_tick(void *arg)
+{
+    struct aggregator *a = arg;
+    mono_t now = mono_now();
+
+    if (mono_reached(now, a->upkeep_at))
+        upkeep(a, now);
+    a->ingest.refusing = refusing(a, now);
+    a->deliver.cursor = 0; /* the list may have moved */
+    deliver_pump(&a->deliver);
+    if (a->draining && !ingest_waiting(&a->ingest) && spool_empty(&a->spool) &&
+        deliver_finished(&a->deliver)) {
+        harness_leave(a->harness, EXIT_ASKED);
+        return;
+    }
+    timer_in_ms(a->tick, TICK_MS);
+}
+
+/* "ipc://.../ingest.sock", and ".1", ".2"... behind it for the others: a path has one owner. */
+static void endpoint(const struct aggregator *a, const char *given, const char *name, char text[192])
+{
+    int used;
+
+    if (given[0] != '\0')
+        used = snprintf(text, 160, "%s", given);
+    else
+        used = snprintf(text, 160, "ipc://%s/%s", a->settings->runtime_dir, name);
+    if (a->lane.index > 0 && strncmp(text, "ipc://", 6) == 0)
+        snprintf(text + used, 192 - (size_t)used, ".%u", a->lane.index);
+}
+
+static int bind_ingest(struct aggregator *a, struct err *err)
+{
+    const struct settings *s = a->settings;
+    /* Twice the limit: a message somewhat too large is answered, a larger one cut off. */
+    const struct bus_limits limits = {.max_message_bytes = 2 * s->ingest_max_message_bytes,
+                                      .send_high_water = REPLIES_HIGH_WATER,
+                                      .socket_mode = 0660};
+    char text[192];
+
+    endpoint(a, s->ingest_acked, "ingest.sock", text);
+    a->ingest.acked = bus_bind(a->bus, BUS_ROUTER, text, &limits, ingest_acked, &a->ingest, err);
+    if (a->ingest.acked == NULL)
+        return -1;
+    if (strcmp(s->ingest_unacked, "off") == 0)
+        return 0;
+    endpoint(a, s->ingest_unacked, "ingest-unacked.sock", text);
+    a->ingest.unacked = bus_bind(a->bus, BUS_PULL, text, &limits, ingest_unacked, &a->ingest, err);
+    return a->ingest.unacked == NULL ? -1 : 0;
+}
+
+/* The lane is ours: recover, then bind. */
+static int start(struct aggregator *a, struct err *err)
+{
+    struct stats_page *stats = harness_stats(a->harness);
+
+    if (recover_lane(&a->lane, err) != 0)
+        return -1;
+    if (a->lane.index == 0)
+        recover_adopt(&a->lane, a->settings->aggregator_processes);
+    a->spool.image_fd = -1;
+    a->window = recover_window(&a->lane, &a->spool.image_fd, err);
+    a->syncer = syncer_start(err);
+    if (a->syncer == NULL)
+        return -1;
+    spool_init(&a->spool, &a->lane, a->syncer, a->window);
+    a->disk = harness_watch(a->harness, syncer_fd(a->syncer), POLLIN, on_disk, a);
+    ingest_init(&a->ingest, a->settings, stats, a->window);
+    a->batches = bus_write(a->bus, BUS_batches, 0, err);
+    if (a->batches == NULL)
+        return -1;
+    deliver_init(&a->deliver, &a->lane, a->batches);
+    a->receipts = bus_read(a->bus, BUS_receipts, a->lane.index, on_receipt, a, err);
+    if (a->receipts == NULL || bind_ingest(a, err) != 0)
+        return -1;
+    lane_upkeep(&a->lane, now_ms(), 0);
+    a->tick = harness_timer(a->harness, on_tick, a);
+    timer_in_ms(a->tick, TICK_MS);
+    a->started = true;
+    harness_ready(a->harness);
+    return 0;
+}
+
+/* Takes the lane if it is free.  1: not yet. */
+static int take_lane(struct aggregator *a, int *code, struct err *err)
+{
+    int held = lane_open(&a->lane, a->settings, harness_stats(a->harness),
+                         harness_index(a->harness), err);
+
+    *code = EXIT_TEMPORARY;
+    if (held != 0)
+        return held;
+    if (recover_volume(a->lane.path, a->settings->spool_allow_volatile, err) != 0) {
+        *code = EXIT_CONFIGURATION;
+        return -1;
+    }
+    return start(a, err);
+}
+
+static void on_lane_retry(void *arg)
+{
+    struct aggregator *a = arg;
+    mono_t now = mono_now();
+    struct err err;
+    int code, held = take_lane(a, &code, &err);
+
+    if (held == 0)
+        return;
+    if (held < 0 || mono_reached(now, a->lane_deadline)) {
+        log_error("lane_not_taken", "error=\"%s\"", err.text);
+        harness_leave(a->harness, code);
+        return;
+    }
+    harness_status(a->harness, "waits: %.120s", err.text);
+    timer_in_ms(a->lane_retry, LANE_RETRY_MS);
+}
+
+static void aggregator_close(void *self)
+{
+    struct aggregator *a = self;
+
+    if (a == NULL)
+        return;
+    if (a->disk != NULL)
+        harness_unwatch(&a->disk);
+    if (a->tick != NULL)
+        harness_untimer(&a->tick);
+    if (a->lane_retry != NULL)
+        harness_untimer(&a->lane_retry);
+    syncer_stop(&a->syncer);
+    if (a->spool.syncer != NULL)
+        spool_cleanup(&a->spool);
+    if (a->bus != NULL)
+        bus_close(&a->bus, 500);
+    ingest_cleanup(&a->ingest);
+    window_free(&a->window);
+    lane_close(&a->lane);
+    free(a);
+}
+
+static void *aggregator_open(struct harness *harness, int *code, struct err *err)
+{
+    struct aggregator *a = calloc(1, sizeof *a);
+    int held;
+
+    *code = EXIT_TEMPORARY;
+    if (a == NULL || sodium_init() < 0)
+        bug("cannot begin: no memory, or no libsodium");
+    a->harness = harness;
+    a->settings = harness_settings(harness);
+    a->lane.directory = -1;
+    harness_wait(harness);
+    a->bus = bus_open(harness, a->settings->runtime_dir, err);
+    if (a->bus == NULL)
+        goto failed;
+    harness_before_sleep(harness, look, a); /* after the bus's: what it just read goes to the disk */
+    if (mkdir(a->settings->spool_dir, 0700) != 0 && errno != EEXIST) {
+        err_errno(err, "cannot make spool.dir %s", a->settings->spool_dir);
+        goto failed;
+    }
+    held = take_lane(a, code, err);
+    if (held < 0)
+        goto failed;
+    if (held > 0) {
+        /* An orphan of a supervisor that died is still draining. */
+        log_info("lane_wait", "why=\"%s\"", err->text);
+        a->lane_deadline = mono_after_ms(mono_now(), a->settings->supervisor_drain_ms);
+        a->lane_retry = harness_timer(harness, on_lane_retry, a);
+        timer_in_ms(a->lane_retry, LANE_RETRY_MS);
+    }
+    return a;
+failed:
+    aggregator_close(a);
+    return NULL;
+}
+
+static void aggregator_drain(void *self, mono_t deadline)
+{
+    struct aggregator *a = self;
+
+    (void)deadline;
+    if (!a->started) {
+        harness_leave(a->harness, EXIT_ASKED);
+        return;
+    }
+    a->draining = true;
+    a->spool.seal_now = true;
+    a->ingest.refusing = refusing(a, mono_now());
+}
+
+const struct worker worker = {
+    .name = "aggregator",
+    .open = aggregator_open,
+    .drain = aggregator_drain,
+    .close = aggregator_close,
+};

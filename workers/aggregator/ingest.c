@@ -1,0 +1,497 @@
+/*
+ * ingest.c - messages in, records for the spool out, and the answers that wait for the disk.
+ *
+ * Owns two groups: one collects while the other is with the disk.  A message is read whole before
+ * anything of it counts; one that is broken leaves no trace (its records are cut off, its ids leave
+ * the window).  Its answer is made at once and kept in the group until the group is durable.  A
+ * repeat whose first copy is in a group that is not durable waits in the collecting group, which
+ * never settles before it; if a group fails, the one behind it fails too, so no answer ever rests on
+ * a record that was lost.  Both groups are bounded: when they are full the sockets are not read.
+ *
+ * If we die on any line: whoever waits for an answer gets none and sends again.
+ */
+#include "workers/aggregator/ingest.h"
+
+#include "common/batch/batch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ECHO_MOST 8
+#define ID_MOST 64
+#define REPLIES_MOST (8 * 1024 * 1024)
+#define REJECTED_LISTED 1000
+#define DEAD_BYTES 4096
+#define REASON_MOST 200
+
+static unsigned char *room(struct bytes *bytes, size_t more)
+{
+    if (bytes->size - bytes->used < more) {
+        size_t size = bytes->size * 2 + more;
+        unsigned char *grown = realloc(bytes->data, size);
+
+        if (grown == NULL)
+            bug("out of memory for %zu bytes of a group", size);
+        bytes->data = grown;
+        bytes->size = size;
+    }
+    return bytes->data + bytes->used;
+}
+
+static struct group *collecting(struct ingest *ingest)
+{
+    return &ingest->groups[ingest->collecting];
+}
+
+static void forget_ids(struct ingest *ingest, struct group *group, size_t from)
+{
+#ifndef MUTANT_NAK_KEEPS_ID /* tests/mutants: refused ids stay known, their retry is a "duplicate" */
+    for (size_t at = from; at < group->ids.used; at += sizeof(struct id_hash)) {
+        struct id_hash id;
+
+        memcpy(&id, group->ids.data + at, sizeof id);
+        window_remove(ingest->window, id);
+    }
+#endif
+    group->ids.used = from;
+}
+
+/* Nothing of the message in hand has happened. */
+static void retract(struct ingest *ingest)
+{
+    struct group *group = collecting(ingest);
+
+    forget_ids(ingest, group, ingest->ids_mark);
+    group->records.used = ingest->records_mark;
+    ingest->accepted = ingest->duplicate = ingest->rejected = 0;
+    ingest->waits = false;
+    ingest->last_index = UINT32_MAX;
+    json_clear(ingest->json);
+    json_array(ingest->json);
+}
+
+static void begin(struct ingest *ingest)
+{
+    struct group *group = collecting(ingest);
+
+    ingest->records_mark = group->records.used;
+    ingest->ids_mark = group->ids.used;
+    retract(ingest);
+}
+
+static void on_event(void *arg, uint32_t index, const struct event *event)
+{
+    struct ingest *ingest = arg;
+    struct group *group = collecting(ingest);
+    struct slice key = event_key(event);
+    struct id_hash id = window_hash(ingest->window, key.data, key.length);
+    size_t bytes;
+    unsigned char *to;
+
+    ingest->last_index = index;
+    ingest->last_record = group->records.used;
+    ingest->last_ids = group->ids.used;
+    switch (window_take(ingest->window, id, ingest->second, group->ticket)) {
+    case WINDOW_PENDING:
+#ifndef MUTANT_DUP_ACK_EARLY /* tests/mutants: a repeat is acked before its first copy is durable */
+        ingest->waits = true;
+#endif
+        /* fall through */
+    case WINDOW_KNOWN:
+        ingest->duplicate++;
+        return;
+    case WINDOW_NEW:
+        break;
+    }
+    memcpy(room(&group->ids, sizeof id), &id, sizeof id);
+    group->ids.used += sizeof id;
+    to = room(&group->records, RECORD_HEADER_BYTES + 1 + event_encoded_bytes(event));
+    to[RECORD_HEADER_BYTES] = RECORD_EVENT;
+    bytes = 1 + event_encode(event, to + RECORD_HEADER_BYTES + 1);
+    record_frame(to, bytes);
+    group->records.used += RECORD_HEADER_BYTES + bytes;
+    ingest->accepted++;
+    ingest->waits = true;
+}
+
+/* Keys must not reach the disk as they are: "sk-..." is blotted out, and bytes that spell letters as
+ * escapes, where a key could hide, are withheld. */
+static size_t blot(const char *bytes, size_t length, char *to)
+{
+    length = length > DEAD_BYTES ? DEAD_BYTES : length;
+    if (memmem(bytes, length, "\\u00", 4) != NULL)
+        return (size_t)snprintf(to, DEAD_BYTES, "(withheld: escaped letters)");
+    for (size_t i = 0; i < length; i++) {
+        bool in_key = false;
+
+        for (size_t back = i; back > 0 && !in_key; back--) {
+            char c = bytes[back - 1];
+
+            if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
+                  c == '_'))
+                break;
+            in_key = back >= 3 && memcmp(bytes + back - 3, "sk-", 3) == 0;
+        }
+        to[i] = in_key && bytes[i] != '"' && bytes[i] != ' ' && bytes[i] != ',' ? '*' : bytes[i];
+    }
+    return length;
+}
+
+/* Unacked and wrong: nobody can be told, so it travels as a dead letter, in the same custody. */
+static void bury(struct ingest *ingest, const char *reason, const char *bytes, size_t length)
+{
+    struct group *group = collecting(ingest);
+    size_t reason_bytes = strnlen(reason, REASON_MOST), payload;
+    unsigned char *to = room(&group->records, RECORD_HEADER_BYTES + 3 + REASON_MOST + DEAD_BYTES);
+    char kept[DEAD_BYTES];
+
+    length = blot(bytes, length, kept);
+    to[RECORD_HEADER_BYTES] = RECORD_DEAD;
+    payload = 1 + record_dead_write(to + RECORD_HEADER_BYTES + 1, reason, reason_bytes, kept, length);
+    record_frame(to, payload);
+    group->records.used += RECORD_HEADER_BYTES + payload;
+    ingest->waits = true;
+}
+
+static void on_refused(void *arg, uint32_t index, const char *reason, const char *bytes,
+                       size_t length)
+{
+    struct ingest *ingest = arg;
+    struct group *group = collecting(ingest);
+
+    if (index == ingest->last_index) {
+        /* It was taken, and its line broke behind it. */
+        bool added = group->ids.used > ingest->last_ids || group->records.used > ingest->last_record;
+
+        forget_ids(ingest, group, ingest->last_ids);
+        group->records.used = ingest->last_record;
+        ingest->accepted -= added;
+        ingest->duplicate -= !added;
+    }
+    if (ingest->from_unacked)
+        bury(ingest, reason, bytes, length);
+    if (++ingest->rejected > REJECTED_LISTED)
+        return;
+    json_object(ingest->json);
+    json_key(ingest->json, "index");
+    json_number(ingest->json, index);
+    json_key(ingest->json, "error");
+    json_string(ingest->json, reason);
+    json_end(ingest->json);
+}
+
+static void on_again(void *arg)
+{
+    retract(arg);
+}
+
+static int read_message(struct ingest *ingest, const struct bus_frame *payload, struct err *err)
+{
+    const struct event_sink sink = {ingest, on_event, on_refused, on_again};
+    wall_t now = wall_now();
+
+    ingest->second = (uint32_t)(now.micros / 1000000);
+    begin(ingest);
+    if (payload->bytes > (size_t)ingest->settings->ingest_max_message_bytes)
+        return err_set(err, "message larger than %lld bytes",
+                       (long long)ingest->settings->ingest_max_message_bytes);
+    if (event_read(ingest->reader, payload->data, payload->bytes, now, &sink, err) == 0) {
+        json_end(ingest->json);
+        return 0;
+    }
+    retract(ingest);
+    return -1;
+}
+
+/* The message counts now. */
+static void count(struct ingest *ingest)
+{
+    const struct event_notes *notes = event_read_notes(ingest->reader);
+    struct group *group = collecting(ingest);
+
+    group->events += ingest->accepted;
+    group->records_count += ingest->accepted + (ingest->from_unacked ? ingest->rejected : 0);
+    stats_add(ingest->stats, METRIC_events_duplicate_total, ingest->duplicate);
+    stats_add(ingest->stats, METRIC_events_rejected_total, ingest->rejected);
+    stats_add(ingest->stats, METRIC_fields_unknown_total, notes->unknown_fields);
+    stats_add(ingest->stats, METRIC_labels_shortened_total, notes->shortened_labels);
+    stats_add(ingest->stats, METRIC_events_defaulted_day_total, notes->defaulted_days);
+}
+
+/* `head`: everything in front of E1.  A peer that is gone gets nothing; its event is durable. */
+static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const char *word, const struct bus_frame *id, const char *json, size_t bytes)
+{
+    struct bus_frame frames[ECHO_MOST + 4];
+
+    for (size_t i = 0; i < heads; i++)
+        frames[i] = head[i];
+    frames[heads] = (struct bus_frame){word, 2};
+    frames[heads + 1] = *id;
+    frames[heads + 2] = (struct bus_frame){json, bytes};
+    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0) {
+        /* Its sender has left or does not read: it will ask again. */
+    }
+}
+
+static size_t nak_text(const struct ingest *ingest, const char *why, bool for_now, char *text,
+                       size_t size)
+{
+    struct json_out *out = json_out_new(false);
+    size_t bytes;
+
+    json_object(out);
+    json_key(out, "error");
+    json_string(out, why);
+    if (for_now) {
+        json_key(out, "retry_after_ms");
+        json_number(out, ingest->settings->ingest_retry_after_ms);
+    }
+    json_end(out);
+    bytes = (size_t)snprintf(text, size, "%s", json_text(out, NULL));
+    json_out_free(&out);
+    return bytes < size ? bytes : size - 1;
+}
+
+static void refuse(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const struct bus_frame *id, const char *why, bool for_now)
+{
+    char text[512];
+    size_t bytes = nak_text(ingest, why, for_now, text, sizeof text);
+
+    stats_add(ingest->stats,
+              for_now ? METRIC_messages_backpressure_total : METRIC_messages_refused_total, 1);
+    answer(ingest, head, heads, "N1", id, text, bytes);
+}
+
+static void put_frame(struct bytes *to, const void *data, size_t bytes)
+{
+    uint32_t length = (uint32_t)bytes;
+
+    memcpy(room(to, 4 + bytes), &length, 4);
+    if (bytes > 0)
+        memcpy(to->data + to->used + 4, data, bytes);
+    to->used += 4 + bytes;
+}
+
+/* An answer in a group: u32 frames in front, those, the id, the JSON; each with its length. */
+static void keep_answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                        const struct bus_frame *id, const char *json, size_t bytes)
+{
+    struct bytes *replies = &collecting(ingest)->replies;
+    uint32_t number = (uint32_t)heads;
+
+    memcpy(room(replies, 4), &number, 4);
+    replies->used += 4;
+    for (size_t i = 0; i < heads; i++)
+        put_frame(replies, head[i].data, head[i].bytes);
+    put_frame(replies, id->data, id->bytes);
+    put_frame(replies, json, bytes);
+}
+
+static void take_frame(const unsigned char **at, struct bus_frame *frame)
+{
+    uint32_t length;
+
+    memcpy(&length, *at, 4);
+    *frame = (struct bus_frame){*at + 4, length};
+    *at += 4 + length;
+}
+
+static void answer_group(struct ingest *ingest, struct group *group, bool durable)
+{
+    const unsigned char *at = group->replies.data, *end = at + group->replies.used;
+    struct bus_frame head[ECHO_MOST + 1], id, json;
+    uint32_t heads;
+
+    while (at < end) {
+        memcpy(&heads, at, 4);
+        at += 4;
+        for (uint32_t i = 0; i < heads; i++)
+            take_frame(&at, &head[i]);
+        take_frame(&at, &id);
+        take_frame(&at, &json);
+        if (durable)
+            answer(ingest, head, heads, "A1", &id, json.data, json.bytes);
+        else
+            refuse(ingest, head, heads, &id, "the spool could not be written", true);
+    }
+    group->replies.used = 0;
+}
+
+/* {"accepted": n, "duplicate": n, "rejected": [...]} */
+static void accept_message(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                           const struct bus_frame *id)
+{
+    size_t listed, bytes, size;
+    const char *list = json_text(ingest->json, &listed);
+    char small[256], *text = small;
+
+    size = listed + 128;
+    if (size > sizeof small && (text = malloc(size)) == NULL)
+        bug("out of memory for an answer of %zu bytes", size);
+    bytes = (size_t)snprintf(text, size, "{\"accepted\":%u,\"duplicate\":%u,\"rejected\":%s",
+                             ingest->accepted, ingest->duplicate, list);
+    if (ingest->rejected > REJECTED_LISTED)
+        bytes += (size_t)snprintf(text + bytes, size - bytes, ",\"rejected_more\":%u",
+                                  ingest->rejected - REJECTED_LISTED);
+    bytes += (size_t)snprintf(text + bytes, size - bytes, "}");
+#ifdef MUTANT_ACK_BEFORE_SYNC
+    ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */
+#endif
+    if (ingest->waits)
+        keep_answer(ingest, head, heads, id, text, bytes);
+    else
+        answer(ingest, head, heads, "A1", id, text, bytes);
+    if (text != small)
+        free(text);
+}
+
+static bool is_word(const struct bus_frame *frame)
+{
+    return frame->bytes == 2 && memcmp(frame->data, "E1", 2) == 0;
+}
+
+static bool id_good(const struct bus_frame *id)
+{
+    return id->bytes >= 1 && id->bytes <= ID_MOST;
+}
+
+/* Outside the protocol; answered where an id can be found behind an E1. */
+static void malformed(struct ingest *ingest, const struct bus_frame *frames, size_t count_frames)
+{
+    stats_add(ingest->stats, METRIC_frames_malformed_total, 1);
+    if (count_frames > BUS_FRAMES_MAX)
+        count_frames = BUS_FRAMES_MAX;
+    for (size_t i = 1; i + 1 < count_frames && i <= ECHO_MOST + 1; i++)
+        if (is_word(&frames[i]) && id_good(&frames[i + 1])) {
+            refuse(ingest, frames, i, &frames[i + 1], "frames must end in E1, id, payload", false);
+            return;
+        }
+}
+
+void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                  size_t frame_count)
+{
+    struct ingest *ingest = arg;
+    size_t heads = frame_count - 3;
+    const struct bus_frame *id = &frames[frame_count - 2];
+    struct err err;
+
+    (void)socket;
+    if (frame_count < 4 || heads > ECHO_MOST + 1 || !is_word(&frames[heads]) || !id_good(id)) {
+        malformed(ingest, frames, frame_count);
+        return;
+    }
+    if (ingest->refusing != NULL) {
+        refuse(ingest, frames, heads, id, ingest->refusing, true);
+        return;
+    }
+    ingest->from_unacked = false;
+    if (read_message(ingest, &frames[frame_count - 1], &err) != 0) {
+        refuse(ingest, frames, heads, id, err.text, false);
+        return;
+    }
+    count(ingest);
+    accept_message(ingest, frames, heads, id);
+}
+
+void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                    size_t frame_count)
+{
+    struct ingest *ingest = arg;
+    struct err err;
+
+    (void)socket;
+    if (frame_count != 1) {
+        stats_add(ingest->stats, METRIC_frames_malformed_total, 1);
+        return;
+    }
+    ingest->from_unacked = true;
+    if (read_message(ingest, &frames[0], &err) != 0) {
+        stats_add(ingest->stats, METRIC_messages_refused_total, 1);
+        bury(ingest, err.text, frames[0].data, frames[0].bytes);
+        collecting(ingest)->records_count++;
+        return;
+    }
+    count(ingest);
+    stats_add(ingest->stats, METRIC_events_unacked_total, ingest->accepted);
+}
+
+bool ingest_waiting(const struct ingest *ingest)
+{
+    const struct group *group = &ingest->groups[ingest->collecting];
+
+    return group->records.used > 0 || group->replies.used > 0;
+}
+
+bool ingest_crowded(const struct ingest *ingest)
+{
+    const struct group *group = &ingest->groups[ingest->collecting];
+
+    return group->records.used >= (size_t)ingest->settings->spool_commit_bytes ||
+           group->replies.used >= REPLIES_MOST;
+}
+
+static void reset(struct ingest *ingest, struct group *group)
+{
+    group->records.used = group->replies.used = group->ids.used = 0;
+    group->events = group->records_count = 0;
+    group->ticket = ++ingest->next_ticket;
+}
+
+struct group *ingest_swap(struct ingest *ingest)
+{
+    struct group *full = collecting(ingest);
+
+    ingest->collecting ^= 1;
+    reset(ingest, collecting(ingest));
+    return full;
+}
+
+static void fail(struct ingest *ingest, struct group *group)
+{
+    forget_ids(ingest, group, 0);
+    answer_group(ingest, group, false);
+}
+
+void ingest_settle(struct ingest *ingest, bool durable)
+{
+    struct group *group = &ingest->groups[ingest->collecting ^ 1];
+
+    if (durable) {
+        window_durable(ingest->window, group->ticket);
+        stats_add(ingest->stats, METRIC_events_accepted_total, (int64_t)group->events);
+        answer_group(ingest, group, true);
+        return;
+    }
+    fail(ingest, group);
+    fail(ingest, collecting(ingest));
+    reset(ingest, collecting(ingest));
+}
+
+void ingest_init(struct ingest *ingest, const struct settings *settings, struct stats_page *stats,
+                 struct window *window)
+{
+    const struct event_rules rules = {settings->ingest_max_event_bytes,
+                                      settings->ingest_max_age_days};
+
+    ingest->settings = settings;
+    ingest->stats = stats;
+    ingest->window = window;
+    ingest->reader = event_reader_new(&rules);
+    ingest->json = json_out_new(false);
+    reset(ingest, collecting(ingest));
+}
+
+void ingest_cleanup(struct ingest *ingest)
+{
+    event_reader_free(&ingest->reader);
+    json_out_free(&ingest->json);
+    for (int i = 0; i < 2; i++) {
+        free(ingest->groups[i].records.data);
+        free(ingest->groups[i].replies.data);
+        free(ingest->groups[i].ids.data);
+    }
+}

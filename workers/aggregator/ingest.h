@@ -1,0 +1,58 @@
+/*
+ * ingest.h - messages in, records for the spool out, and the answers that wait for the disk.
+ */
+#ifndef SPENDD_AGGREGATOR_INGEST_H
+#define SPENDD_AGGREGATOR_INGEST_H
+
+#include "common/bus/bus.h"
+#include "common/config/settings.h"
+#include "common/event/read.h"
+#include "common/json/json.h"
+#include "common/stats/stats.h"
+#include "workers/aggregator/window.h"
+
+struct bytes {
+    unsigned char *data;
+    size_t used, size;
+};
+
+/* What becomes durable together, and who waits for it. */
+struct group {
+    struct bytes records, replies, ids;
+    uint64_t events, records_count;
+    uint32_t ticket;
+};
+
+struct ingest {
+    const struct settings *settings;
+    struct stats_page *stats;
+    struct window *window;
+    struct bus_socket *acked, *unacked;
+    struct event_reader *reader;
+    struct json_out *json;
+    struct group groups[2];
+    unsigned collecting; /* index of the one that fills; the other is with the disk, or empty */
+    uint32_t next_ticket;
+    const char *refusing; /* why new messages are refused for now; NULL: they are taken */
+    /* The message in hand. */
+    bool from_unacked;
+    uint32_t accepted, duplicate, rejected, second;
+    bool waits; /* for the group: it added records, or repeats one that is not durable */
+    size_t records_mark, ids_mark;
+    uint32_t last_index;
+    size_t last_record, last_ids;
+};
+
+void ingest_init(struct ingest *ingest, const struct settings *settings, struct stats_page *stats,
+                 struct window *window);
+void ingest_cleanup(struct ingest *ingest);
+bus_message_fn ingest_acked, ingest_unacked; /* arg: the struct ingest */
+
+bool ingest_waiting(const struct ingest *ingest); /* does anything collect? */
+bool ingest_crowded(const struct ingest *ingest); /* stop reading until the group has gone */
+/* The collected group goes to the disk and another begins to collect. */
+struct group *ingest_swap(struct ingest *ingest);
+/* The group that was with the disk is durable, or failed: then the one that collects fails too. */
+void ingest_settle(struct ingest *ingest, bool durable);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * recover.c - what a lane's new holder does before it takes anything.  See recover.h.
+ *
+ * Runs under the lane's lock, before ingest is bound.  Order matters: first every segment is listed
+ * or sealed, then the window is filled from the old image and the segments, then the new image is
+ * written beside the old one and renamed over it.
+ *
+ * If we die on any line: every step leaves either the old file or the new one, and the next holder
+ * begins again from the top.
+ */
+#include "workers/aggregator/recover.h"
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "workers/aggregator/segment.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#define IMAGE "window"
+#define IMAGE_NEW "window.new"
+#define BYTES_PER_ID 400 /* how much of the segments is read back for the window, at most */
+#define PLACES_MOST 100000000
+#define RUN 65536
+
+int recover_volume(const char *path, bool allow_volatile, struct err *err)
+{
+    static const struct {
+        uint32_t magic;
+        const char *name;
+    } refused[] = {{0x01021994, "tmpfs"},  {0x858458f6, "ramfs"},      {0x794c7630, "overlay"},
+                   {0x6969, "NFS"},        {0xff534d42, "CIFS"},       {0xfe534d42, "SMB"},
+                   {0x01021997, "9p"},     {0x00c36400, "Ceph"}};
+    struct statfs fs;
+
+    if (statfs(path, &fs) != 0)
+        return err_errno(err, "cannot look at %s", path);
+    for (size_t i = 0; i < COUNT_OF(refused) && !allow_volatile; i++)
+        if ((uint32_t)fs.f_type == refused[i].magic)
+            return err_set(err,
+                           "spool.dir %s lies on %s, which may lose what was acknowledged: put it on "
+                           "a local disk, or set spool.allow_volatile = true to accept the loss",
+                           path, refused[i].name);
+    return 0;
+}
+
+static int by_sealing(const void *a, const void *b)
+{
+    const struct sealed *x = a, *y = b;
+
+    if (x->sealed_ms != y->sealed_ms)
+        return x->sealed_ms < y->sealed_ms ? -1 : 1;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static void list_sealed(struct lane *lane, int from, const char *name)
+{
+    struct identity identity;
+    struct stat st;
+    bool applied;
+
+    if (!lane_read_name(name, &identity, &applied) || fstatat(from, name, &st, 0) != 0)
+        return;
+    if (from != lane->directory && renameat(from, name, lane->directory, name) != 0) {
+        log_error("adopt_failed", "name=%s error=%s", name, strerror(errno));
+        return;
+    }
+    lane_add(lane, &identity, st.st_size,
+             (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, applied);
+}
+
+static bool is_open(const char *name, uint64_t *number)
+{
+    int end = 0;
+
+    return sscanf(name, "open-%" SCNu64 ".seg%n", number, &end) == 1 && end > 0 && name[end] == '\0';
+}
+
+/* Both passes over a directory: the sealed files, then the open ones. */
+static int take_over(struct lane *lane, int from, bool open_ones, struct err *err)
+{
+    int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = 0;
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    uint64_t number;
+
+    if (dir == NULL)
+        return err_errno(err, "cannot read %s", lane->path);
+    while (result == 0 && (entry = readdir(dir)) != NULL) {
+        if (!is_open(entry->d_name, &number)) {
+            if (!open_ones)
+                list_sealed(lane, from, entry->d_name);
+        } else if (!open_ones) {
+            /* Numbers go on behind all that are there. */
+            if (number >= lane->open_number)
+                lane->open_number = number + 1;
+        } else {
+            result = segment_recover(lane, from, entry->d_name, err);
+        }
+    }
+    closedir(dir);
+    return result;
+}
+
+int recover_lane(struct lane *lane, struct err *err)
+{
+    if (take_over(lane, lane->directory, false, err) != 0)
+        return -1;
+    qsort(lane->sealed, lane->count, sizeof *lane->sealed, by_sealing);
+    return take_over(lane, lane->directory, true, err);
+}
+
+static void adopt_one(struct lane *lane, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t before = lane->count;
+    struct err err = {""};
+
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        if (take_over(lane, fd, false, &err) != 0 || take_over(lane, fd, true, &err) != 0)
+            log_error("adopt_failed", "lane=%s error=\"%s\"", path, err.text);
+        if (fsync(lane->directory) != 0 || fsync(fd) != 0)
+            log_error("adopt_failed", "lane=%s error=%s", path, strerror(errno));
+        if (lane->count > before)
+            log_info("lane_adopted", "lane=%s segments=%zu", path, lane->count - before);
+    }
+    close(fd);
+}
+
+void recover_adopt(struct lane *lane, int64_t processes)
+{
+    DIR *dir = opendir(lane->settings->spool_dir);
+    struct dirent *entry;
+    char path[512];
+    unsigned index;
+    int end;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL) {
+        end = 0;
+        if (sscanf(entry->d_name, "lane-%u%n", &index, &end) != 1 || entry->d_name[end] != '\0' ||
+            index < processes)
+            continue;
+        snprintf(path, sizeof path, "%s/%.200s", lane->settings->spool_dir, entry->d_name);
+        adopt_one(lane, path);
+    }
+    closedir(dir);
+}
+
+/* Bytes of the old image, or NULL: there is none that can be read. */
+static unsigned char *read_image(struct lane *lane, size_t *bytes)
+{
+    int fd = openat(lane->directory, IMAGE, O_RDONLY | O_CLOEXEC);
+    unsigned char *image = NULL;
+    struct stat st;
+    ssize_t got;
+
+    *bytes = 0;
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && st.st_size <= (off_t)PLACES_MOST * WINDOW_ENTRY_BYTES)
+        image = malloc((size_t)st.st_size + 1);
+    while (image != NULL && (got = read(fd, image + *bytes, (size_t)st.st_size - *bytes)) > 0)
+        *bytes += (size_t)got;
+    close(fd);
+    return image;
+}
+
+static void load_segments(struct lane *lane, struct window *window, uint32_t now_second)
+{
+    int64_t since_ms = ((int64_t)now_second - lane->settings->dedupe_seconds) * 1000;
+    int64_t budget = lane->settings->dedupe_ids * BYTES_PER_ID;
+    size_t first = lane->count;
+
+    while (first > 0 && budget > 0 && lane->sealed[first - 1].sealed_ms >= since_ms)
+        budget -= lane->sealed[--first].bytes;
+    for (; first < lane->count; first++) {
+        struct segment segment;
+        struct identity identity;
+        char name[SEGMENT_NAME];
+        struct err err;
+
+        lane_identity_of(lane, &lane->sealed[first], &identity);
+        lane_name(&identity, lane->sealed[first].applied, name);
+        if (segment_read(lane->directory, name, &segment, &err) != 0)
+            continue; /* said when it is read for sending */
+        segment_ids(&segment, window, now_second);
+        segment_free(&segment);
+    }
+}
+
+static int write_image(struct lane *lane, struct window *window, struct err *err)
+{
+    unsigned char header[WINDOW_HEADER_BYTES], *run = malloc((size_t)RUN * WINDOW_ENTRY_BYTES);
+    int fd = openat(lane->directory, IMAGE_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    size_t offset, bytes;
+    bool good = fd >= 0 && run != NULL;
+
+    window_image_header(window, header);
+    good = good && pwrite(fd, header, sizeof header, 0) == (ssize_t)sizeof header &&
+           ftruncate(fd, (off_t)window_image_bytes(window)) == 0;
+    while (good && window_image_next(window, run, RUN, &offset, &bytes))
+        good = pwrite(fd, run, bytes, (off_t)offset) == (ssize_t)bytes;
+    good = good && fdatasync(fd) == 0 &&
+           renameat(lane->directory, IMAGE_NEW, lane->directory, IMAGE) == 0 &&
+           fsync(lane->directory) == 0;
+    free(run);
+    if (good)
+        return fd;
+    err_errno(err, "cannot write %s/%s", lane->path, IMAGE_NEW);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+struct window *recover_window(struct lane *lane, int *image_fd, struct err *err)
+{
+    unsigned char key[WINDOW_KEY_BYTES];
+    uint32_t now_second = (uint32_t)(wall_now().micros / 1000000);
+    struct window *window;
+    size_t bytes, places = 0;
+    unsigned char *image = read_image(lane, &bytes);
+    bool known = image != NULL && window_image_key(image, bytes, key, &places) == 0;
+
+    if (!known)
+        randombytes_buf(key, sizeof key);
+    window = window_new((size_t)lane->settings->dedupe_ids, lane->settings->dedupe_seconds, key);
+    for (size_t i = 0; known && i < places; i++)
+        if (WINDOW_HEADER_BYTES + (i + 1) * WINDOW_ENTRY_BYTES <= bytes)
+            window_image_load(window, image + WINDOW_HEADER_BYTES + i * WINDOW_ENTRY_BYTES,
+                              now_second);
+    free(image);
+    load_segments(lane, window, now_second);
+    *image_fd = write_image(lane, window, err);
+    if (*image_fd < 0) {
+        /* A full disk must not keep the spool from draining: segments then wait for their age. */
+        log_warn("window_image_failed", "error=\"%s\"", err->text);
+    }
+    log_info("window_loaded", "ids=%zu image=%d", window_count(window), known);
+    return window;
+}

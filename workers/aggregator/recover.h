@@ -1,0 +1,20 @@
+/*
+ * recover.h - what a lane's new holder does before it takes anything: judge the disk, find what the
+ * former holder left, remember its ids.
+ */
+#ifndef SPENDD_AGGREGATOR_RECOVER_H
+#define SPENDD_AGGREGATOR_RECOVER_H
+
+#include "workers/aggregator/lane.h"
+#include "workers/aggregator/window.h"
+
+/* May a spool lie there?  -1: no (err says what to do). */
+int recover_volume(const char *path, bool allow_volatile, struct err *err) MUST_CHECK;
+/* Lists the sealed segments, seals the open ones under a new identity. */
+int recover_lane(struct lane *lane, struct err *err) MUST_CHECK;
+/* Takes over what lies in lanes that nobody holds and nobody will (index >= processes). */
+void recover_adopt(struct lane *lane, int64_t processes);
+/* The dedupe window: its image and the ids of the segments; a fresh image file.  NULL: failed. */
+struct window *recover_window(struct lane *lane, int *image_fd, struct err *err);
+
+#endif
