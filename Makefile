@@ -45,6 +45,9 @@ SPENDCTL   := $(BUILD)/bin/spendctl
 
 ROOM_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(ROOM_LIBS) 2>/dev/null)
 
+# One short line for each command; V=1 shows the command itself.
+run = $(if $(V),,@echo '  $(1)  $@'; )$(2)
+
 .PHONY: all debug asan
 all: $(SPENDD) $(SPENDCTL) $(WORKER_EXE) ## build everything (MODE=release|debug|asan)
 debug: ; +$(MAKE) MODE=debug ## build without optimisation
@@ -52,7 +55,7 @@ asan:  ; +$(MAKE) MODE=asan ## build with AddressSanitizer and UBSan
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ROOM_CFLAGS) $(CFLAGS) -c $< -o $@
+	$(call run,CC,$(CC) $(CPPFLAGS) $(ROOM_CFLAGS) $(CFLAGS) -c $< -o $@)
 
 # The build id is the first record on fd 3: only these two files hold it.
 $(BUILD)/common/harness/build.o: CPPFLAGS += -DSPENDD_BUILD='"$(BUILD_ID)"' -DSPENDD_VERSION='"$(VERSION)"'
@@ -63,15 +66,15 @@ FORCE:
 
 $(LIBSPENDD): $(COMMON_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR,$(AR) rcs $@ $^)
 
 $(SPENDD): $(SUPERVISOR_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libconfig)
+	$(call run,LD,$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libconfig))
 
 $(SPENDCTL): $(SPENDCTL_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl)
+	$(call run,LD,$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl))
 
 define worker_rule
 $(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1)/*.c)) $(LIBSPENDD)
@@ -89,7 +92,8 @@ PYTHON  ?= /usr/bin/python3
 # home may change what a test means.
 PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
 
-PYTEST_DIRS := $(sort $(dir $(foreach kind,golden flow fault fuzz mutants,$(wildcard tests/$(kind)/test_*.py))))
+# In this order; a kind without a test file is not named.
+PYTEST_DIRS := $(foreach kind,golden flow fault fuzz mutants,$(sort $(dir $(wildcard tests/$(kind)/test_*.py))))
 
 .PHONY: deps demo
 deps: ## install the packages that building needs and that are missing
