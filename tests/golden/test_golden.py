@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from lib.daemon import BUILD
+from lib.wire import ROOT
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEXTS = os.path.join(HERE, "texts")
@@ -55,17 +56,24 @@ def test_text(name):
         assert text == file.read()
 
 
+def printed(path):
+    return subprocess.run([os.path.join(BUILD, "bin", "spendd"), "--config", path, "--print-config"],
+                          capture_output=True, text=True, check=True, timeout=20).stdout
+
+
 @pytest.mark.parametrize("stem", ["defaults", "everything"])
 def test_printed_parses_back_to_itself(stem, tmp_path):
-    def printed(path):
-        return subprocess.run([os.path.join(BUILD, "bin", "spendd"), "--config", path, "--print-config"],
-                              capture_output=True, text=True, check=True, timeout=20).stdout
-
     once = printed(os.path.join(CONFIGS, stem + ".conf"))
     again = tmp_path / "again.conf"
     again.write_text(once)
     assert printed(str(again)) == once
     assert "pass" not in once and "secret" not in once
+
+
+def test_shipped_configuration_says_what_the_defaults_are(tmp_path):
+    empty = tmp_path / "empty.conf"
+    empty.write_text("")
+    assert printed(os.path.join(ROOT, "conf", "spendd.conf")) == printed(str(empty))
 
 
 def test_no_stranger_among_the_texts():
