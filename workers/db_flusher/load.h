@@ -1,0 +1,103 @@
+/*
+ * load.h - what one flush took from the queue: its batches, their events, and what is to become of
+ * each.  The envelopes are copied once and borrowed from there.  Pure but for hashing.
+ *
+ * The fates are a hypothesis that the transaction proves under its locks: sums are made here without
+ * the events that are known already; where the database finds another set, the attempt is rolled back
+ * and made again with what was learnt.  So PostgreSQL never has to subtract.
+ */
+#ifndef SPENDD_DB_FLUSHER_LOAD_H
+#define SPENDD_DB_FLUSHER_LOAD_H
+
+#include "common/base/attr.h"
+#include "common/batch/batch.h"
+#include "common/event/event.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum fate {
+    FATE_COUNT,    /* goes in */
+    FATE_REPEAT,   /* a copy of an earlier one in this flush */
+    FATE_KNOWN,    /* the database has it: looked up again under the lock */
+    FATE_CONFLICT, /* the database has that id with other contents: dead letter; looked up again too */
+    FATE_CLASH,    /* the same within this flush: dead letter */
+    FATE_POISON    /* refused for its data: dead letter */
+};
+
+struct load_event {
+    const unsigned char *body; /* of the record, in the envelope */
+    uint32_t bytes, batch, n;  /* n: number of the record in its batch */
+    day_t day;                 /* of the log row */
+    bool timed;                /* start_time was given: `day` is the arbiter's day too */
+    uint8_t fate;
+    unsigned char id[16];     /* first half of SHA-256 of the event key: the same everywhere, for ever */
+    unsigned char digest[8];  /* of spend, api_key, model: what makes a repeat a conflict */
+};
+
+enum batch_kind { BATCH_WHOLE, BATCH_CORRUPT };
+
+struct load_batch {
+    enum batch_kind kind;
+    struct identity identity;
+    const unsigned char *data; /* the envelope */
+    size_t bytes;
+    char sha1[41];   /* of a corrupt one: how the script finds it */
+    bool again;      /* the same identity came before in this flush */
+    bool applied;    /* the ledger has it (hypothesis until the row is locked) */
+    size_t first, events;
+};
+
+/* A record that cannot be counted, for good reasons known without the database. */
+struct load_dead {
+    const char *class;
+    char reason[120];
+    const unsigned char *record;
+    size_t bytes;
+    uint32_t batch, n;
+};
+
+struct load_epoch {
+    char epoch[EPOCH_TEXT];
+    int64_t published; /* version in Redis before the transaction; -1: none */
+    int64_t version;   /* of the ledger row, as last read */
+    char *applied;     /* its ranges, as last read; owned */
+};
+
+struct load {
+    unsigned char *bytes; /* all envelopes, one behind the other */
+    size_t bytes_used, bytes_room;
+    struct load_batch *batch;
+    size_t batches, batch_room;
+    struct load_event *event;
+    size_t events, event_room;
+    struct load_dead *dead;
+    size_t deads, dead_room;
+    struct load_epoch *epoch;
+    size_t epochs, epoch_room;
+    int64_t oldest; /* arrival of the oldest event; 0: none */
+};
+
+void load_clear(struct load *load);
+void load_free(struct load *load);
+
+/* Room for all envelopes must be made before the first is added: events point into it. */
+int load_reserve(struct load *load, size_t bytes) MUST_CHECK;
+
+enum load_added { LOAD_ADDED, LOAD_NEWER, LOAD_NO_MEMORY };
+enum load_added load_add(struct load *load, const void *envelope, size_t bytes) MUST_CHECK;
+
+/* Finds repeats among the events of batches that are not applied yet.  -1: out of memory. */
+int load_plan(struct load *load) MUST_CHECK;
+
+/* Is the batch to be applied now? */
+bool load_batch_active(const struct load_batch *batch);
+bool load_event_active(const struct load *load, const struct load_event *event);
+
+struct load_epoch *load_epoch(struct load *load, const char *epoch); /* NULL: none */
+
+void load_digest(struct slice api_key, struct slice model, int64_t spend, unsigned char to[8]);
+void load_sha1(const void *data, size_t bytes, char hex[41]);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * tally.h - sums by key: a hash table whose keys are byte strings made of columns, in an order that is
+ * the order of the index.  Exact: money as __int128, counts as int64.  Pure.
+ */
+#ifndef SPENDD_DB_FLUSHER_TALLY_H
+#define SPENDD_DB_FLUSHER_TALLY_H
+
+#include "common/base/attr.h"
+#include "common/event/event.h"
+#include "common/money/money.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TALLY_KEY_MAX 4608 /* eight labels of 513 bytes at the most, day, separators */
+
+enum tally_count {
+    TALLY_PROMPT,
+    TALLY_COMPLETION,
+    TALLY_CACHE_READ,
+    TALLY_CACHE_CREATION,
+    TALLY_REQUESTS,
+    TALLY_SUCCESSFUL,
+    TALLY_FAILED,
+    TALLY_COUNTS
+};
+
+struct sum {
+    uint64_t hash;
+    size_t key; /* offset of its key among the keys */
+    uint32_t length;
+    int64_t count[TALLY_COUNTS];
+    money_sum_t spend;
+};
+
+struct tally {
+    struct sum *sum; /* `used` of them */
+    size_t used, room;
+    uint32_t *slot; /* 0: free, else index + 1 */
+    size_t slots;   /* a power of two */
+    unsigned char *keys;
+    size_t keys_used, keys_room;
+    uint64_t seed;
+};
+
+void tally_init(struct tally *tally, uint64_t seed);
+void tally_clear(struct tally *tally); /* keeps the memory */
+void tally_free(struct tally *tally);
+
+/* Adds what one event is worth to a key.  -1: out of memory. */
+int tally_add(struct tally *tally, const unsigned char *key, size_t length,
+              const struct sum *worth) MUST_CHECK;
+
+/* Sorts by key, bytewise; nothing may be added afterwards until tally_clear. */
+void tally_sort(struct tally *tally);
+
+const unsigned char *tally_key(const struct tally *tally, const struct sum *sum);
+
+#endif
