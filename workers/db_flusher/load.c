@@ -134,6 +134,7 @@ static int add_event(struct load *load, const struct event *event, struct load_d
     it->bytes = (uint32_t)where.bytes;
     it->batch = where.batch;
     it->n = where.n;
+    it->key = key;
     it->day = event_day(event);
     it->timed = event->present >> EVENT_start_time & 1;
     crypto_hash_sha256(hash, (const unsigned char *)key.data, key.length);
@@ -275,7 +276,7 @@ int load_plan(struct load *load)
 
         if (event->fate == FATE_REPEAT || event->fate == FATE_CLASH)
             event->fate = FATE_COUNT; /* its first copy may be in a batch that is out by now */
-        if (!load_event_active(load, event) || event->fate == FATE_POISON)
+        if (!load_event_active(load, event))
             continue;
         memcpy(&at, event->id, sizeof at);
         for (at &= slots - 1; slot[at]; at = (at + 1) & (slots - 1)) {

@@ -29,6 +29,7 @@ enum fate {
 struct load_event {
     const unsigned char *body; /* of the record, in the envelope */
     uint32_t bytes, batch, n;  /* n: number of the record in its batch */
+    struct slice key;          /* event_id, within the body */
     day_t day;                 /* of the log row */
     bool timed;                /* start_time was given: `day` is the arbiter's day too */
     uint8_t fate;

@@ -1,0 +1,46 @@
+/*
+ * flush_parts.h - struct flush, shared by flush.c (the steps) and rows.c (what they copy up).
+ */
+#ifndef SPENDD_DB_FLUSHER_FLUSH_PARTS_H
+#define SPENDD_DB_FLUSHER_FLUSH_PARTS_H
+
+#include "workers/db_flusher/flush.h"
+
+struct flush {
+    struct pg *pg;
+    const struct settings *settings;
+    const struct layout *layout;
+    const struct schema *schema;
+    struct flush_ask ask;
+    struct flush_report report;
+    size_t step;
+    bool deep;            /* the other arbiter or the dead letters may know some of these events */
+    int64_t log_rows, id_rows, seen_rows, dead_rows; /* sent up */
+    bool short_log;       /* fewer went in than came */
+    struct tally tally[LAYOUT_TABLES];
+    struct text sql, epochs, ranges, counts;
+    struct text rows;     /* of the COPY under way */
+    size_t given, at;     /* bytes of `rows` handed out; next row to make */
+    bool (*row)(struct flush *flush); /* adds rows; false: that was all */
+    uint32_t *order;      /* of the events that go in, by the log's key */
+    size_t ordered, order_room;
+    int64_t sent_rows;    /* of the COPY under way */
+    flush_fn *done;
+    void *arg;
+};
+
+/* rows.c */
+bool rows_event_in(const struct flush *flush, size_t event); /* does it go in, in this attempt? */
+int rows_order(struct flush *flush) MUST_CHECK;              /* fills `order`; -1: no memory */
+int rows_sums(struct flush *flush) MUST_CHECK;               /* fills the tallies */
+bool rows_log(struct flush *flush);
+bool rows_ids(struct flush *flush);
+bool rows_dead(struct flush *flush);
+bool rows_table0(struct flush *flush);
+bool rows_table1(struct flush *flush);
+size_t rows_give(void *flush, char *to, size_t room); /* pg_copy_fn */
+bool rows_puts_seen(const struct flush *flush, const struct load_event *event);
+
+extern const char rows_log_columns[];
+
+#endif

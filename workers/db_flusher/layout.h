@@ -1,0 +1,32 @@
+/*
+ * layout.h - which tables the sums go to.  One row of this interface per database.layout.
+ * SQL has '@' where the schema's quoted name belongs.  Everything else of a flush (ledger, log,
+ * arbiter, dead letters) is the same for all layouts and lies in spendd's own schema.
+ */
+#ifndef SPENDD_DB_FLUSHER_LAYOUT_H
+#define SPENDD_DB_FLUSHER_LAYOUT_H
+
+#include "workers/db_flusher/tally.h"
+#include "workers/db_flusher/text.h"
+
+#define LAYOUT_TABLES 2
+
+/* One table of sums: a temporary one is filled by COPY before anything is locked, and merged by one
+ * sorted statement under the locks. */
+struct layout_table {
+    const char *create; /* CREATE TEMP TABLE ... ON COMMIT DROP */
+    const char *copy;   /* COPY pg_temp.... FROM STDIN */
+    const char *merge;  /* INSERT ... SELECT ... ORDER BY ... ON CONFLICT DO UPDATE */
+    void (*row)(struct text *text, const struct tally *tally, const struct sum *sum);
+};
+
+struct layout {
+    const char *name;
+    const char *tables_sql; /* makes them, where they are not */
+    struct layout_table table[LAYOUT_TABLES];
+    int (*add)(struct tally tallies[LAYOUT_TABLES], const struct event *event); /* -1: no memory */
+};
+
+extern const struct layout layout_spendd;
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * layout_spendd.c - our own tables: spend (per entity) and spend_daily (per entity, day, dimensions).
+ *
+ * Rows come sorted by the index of their table, so that two writers that touch the same rows meet in
+ * one order.  Exact: numeric and bigint.  Pure text; the flush sends it.
+ */
+#include "workers/db_flusher/layout.h"
+#include "workers/db_flusher/merge.h"
+
+static int add(struct tally tallies[LAYOUT_TABLES], const struct event *event)
+{
+    return merge_event(&tallies[0], &tallies[1], event);
+}
+
+static void spend_row(struct text *text, const struct tally *tally, const struct sum *sum)
+{
+    struct slice id;
+    unsigned type = merge_entity(tally_key(tally, sum), sum->length, &id);
+
+    text_put(text, entity_name(type));
+    copy_tab(text);
+    copy_key(text, id);
+    copy_tab(text);
+    copy_money(text, sum->spend);
+    copy_tab(text);
+    copy_int(text, sum->count[TALLY_PROMPT] + sum->count[TALLY_COMPLETION]);
+    copy_tab(text);
+    copy_int(text, sum->count[TALLY_REQUESTS]);
+    copy_end(text);
+}
+
+static void daily_row(struct text *text, const struct tally *tally, const struct sum *sum)
+{
+    struct slice column[DAILY_KEY_COLUMNS];
+    day_t day;
+    unsigned type = merge_day(tally_key(tally, sum), sum->length, &day, column);
+
+    copy_day(text, day);
+    copy_tab(text);
+    text_put(text, entity_name(type));
+    for (int i = 0; i < DAILY_KEY_COLUMNS; i++) {
+        copy_tab(text);
+        copy_key(text, column[i]);
+    }
+    copy_tab(text);
+    copy_money(text, sum->spend);
+    for (int i = 0; i < TALLY_COUNTS; i++) {
+        copy_tab(text);
+        copy_int(text, sum->count[i]);
+    }
+    copy_end(text);
+}
+
+#define C_TEXT " text COLLATE \"C\" NOT NULL"
+#define DAILY_KEYS                                                                                 \
+    "date, entity_type, entity_id, api_key, model, model_group, custom_llm_provider, "            \
+    "mcp_namespaced_tool_name, endpoint"
+#define DAILY_SUMS                                                                                 \
+    "spend, prompt_tokens, completion_tokens, cache_read_input_tokens, "                           \
+    "cache_creation_input_tokens, requests, successful_requests, failed_requests"
+#define DAILY_COLUMNS                                                                              \
+    "date date NOT NULL, entity_type" C_TEXT ", entity_id" C_TEXT ", api_key" C_TEXT               \
+    " DEFAULT '', model" C_TEXT " DEFAULT '', model_group" C_TEXT                                  \
+    " DEFAULT '', custom_llm_provider" C_TEXT " DEFAULT '', mcp_namespaced_tool_name" C_TEXT       \
+    " DEFAULT '', endpoint" C_TEXT " DEFAULT '', spend numeric NOT NULL, "                         \
+    "prompt_tokens bigint NOT NULL, completion_tokens bigint NOT NULL, "                           \
+    "cache_read_input_tokens bigint NOT NULL, cache_creation_input_tokens bigint NOT NULL, "       \
+    "requests bigint NOT NULL, successful_requests bigint NOT NULL, "                              \
+    "failed_requests bigint NOT NULL"
+#define SPEND_COLUMNS                                                                              \
+    "entity_type" C_TEXT ", entity_id" C_TEXT ", spend numeric NOT NULL, tokens bigint NOT NULL, " \
+    "requests bigint NOT NULL"
+#define SUM(column) #column " = t." #column " + excluded." #column ", "
+
+const struct layout layout_spendd = {
+    .name = "spendd",
+    .tables_sql =
+        "CREATE TABLE IF NOT EXISTS @.spend (" SPEND_COLUMNS ", updated_at timestamptz NOT NULL "
+        "DEFAULT now(), PRIMARY KEY (entity_type, entity_id)) WITH (fillfactor = 70);\n"
+        "CREATE TABLE IF NOT EXISTS @.spend_daily (" DAILY_COLUMNS ", updated_at timestamptz NOT "
+        "NULL DEFAULT now(), PRIMARY KEY (" DAILY_KEYS ")) WITH (fillfactor = 80);\n",
+    .table =
+        {
+            {
+                .create = "CREATE TEMP TABLE spendd_spend (" SPEND_COLUMNS ") ON COMMIT DROP",
+                .copy = "COPY pg_temp.spendd_spend FROM STDIN",
+                .merge = "INSERT INTO @.spend AS t (entity_type, entity_id, spend, tokens, requests) "
+                         "SELECT entity_type, entity_id, spend, tokens, requests "
+                         "FROM pg_temp.spendd_spend ORDER BY entity_type, entity_id "
+                         "ON CONFLICT (entity_type, entity_id) DO UPDATE SET " SUM(spend) SUM(tokens)
+                             SUM(requests) "updated_at = now()",
+                .row = spend_row,
+            },
+            {
+                .create = "CREATE TEMP TABLE spendd_daily (" DAILY_COLUMNS ") ON COMMIT DROP",
+                .copy = "COPY pg_temp.spendd_daily FROM STDIN",
+                .merge = "INSERT INTO @.spend_daily AS t (" DAILY_KEYS ", " DAILY_SUMS ") "
+                         "SELECT " DAILY_KEYS ", " DAILY_SUMS
+                         " FROM pg_temp.spendd_daily ORDER BY " DAILY_KEYS
+                         " ON CONFLICT (" DAILY_KEYS ") DO UPDATE SET " SUM(spend)
+                             SUM(prompt_tokens) SUM(completion_tokens) SUM(cache_read_input_tokens)
+                                 SUM(cache_creation_input_tokens) SUM(requests)
+                                     SUM(successful_requests) SUM(failed_requests)
+                                         "updated_at = now()",
+                .row = daily_row,
+            },
+        },
+    .add = add,
+};

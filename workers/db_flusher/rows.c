@@ -1,0 +1,299 @@
+/*
+ * rows.c - what a flush copies up: log rows, arbiter keys, dead letters, sums; as COPY text, made while
+ * the socket takes it, so that memory holds one piece and not the whole.
+ * Decides nothing but which events go in; dying here loses nothing.
+ */
+#include "workers/db_flusher/flush_parts.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char rows_log_columns[] = "day"
+#define FIELD(name, kind, flags) ", " #name
+#include "common/event/fields.def"
+#undef FIELD
+                                ", start_time_given, epoch, seq, n";
+
+bool rows_event_in(const struct flush *flush, size_t index)
+{
+    const struct load *load = flush->ask.load;
+    const struct load_event *event = &load->event[index];
+
+    return event->fate == FATE_COUNT && load_event_active(load, event) &&
+           (!flush->ask.poison || poison_included(flush->ask.poison, index));
+}
+
+/* Which arbiter: the log for events with a day of their own while it is on, else `seen`. */
+bool rows_puts_seen(const struct flush *flush, const struct load_event *event)
+{
+    return flush->settings->dedupe_database &&
+           (!event->timed || !flush->settings->spend_log_enabled);
+}
+
+static int by_log_key(const void *a, const void *b, void *arg)
+{
+    const struct load *load = arg;
+    const struct load_event *one = &load->event[*(const uint32_t *)a];
+    const struct load_event *two = &load->event[*(const uint32_t *)b];
+    uint32_t least = one->key.length < two->key.length ? one->key.length : two->key.length;
+    int order;
+
+    if (one->day != two->day)
+        return one->day < two->day ? -1 : 1;
+    order = memcmp(one->key.data, two->key.data, least);
+    if (order == 0)
+        order = (one->key.length > two->key.length) - (one->key.length < two->key.length);
+    return order ? order : (one > two) - (one < two);
+}
+
+int rows_order(struct flush *flush)
+{
+    struct load *load = flush->ask.load;
+
+    if (load->events > flush->order_room) {
+        uint32_t *order = realloc(flush->order, load->events * sizeof *order);
+
+        if (!order)
+            return -1;
+        flush->order = order;
+        flush->order_room = load->events;
+    }
+    flush->ordered = 0;
+    for (size_t i = 0; i < load->events; i++)
+        if (rows_event_in(flush, i))
+            flush->order[flush->ordered++] = (uint32_t)i;
+    if (flush->ordered > 1)
+        qsort_r(flush->order, flush->ordered, sizeof *flush->order, by_log_key, load);
+    return 0;
+}
+
+/* What decoded once decodes again: it was checked when the load was made. */
+static void decode(const struct load_event *from, struct event *event)
+{
+    struct err err;
+
+    if (event_decode(event, from->body, from->bytes, &err))
+        bug("an event that decoded does not decode again: %s", err.text);
+}
+
+int rows_sums(struct flush *flush)
+{
+    struct event event;
+
+    for (int i = 0; i < LAYOUT_TABLES; i++)
+        tally_clear(&flush->tally[i]);
+    for (size_t i = 0; i < flush->ordered; i++) {
+        decode(&flush->ask.load->event[flush->order[i]], &event);
+        if (flush->layout->add(flush->tally, &event))
+            return -1;
+    }
+    for (int i = 0; i < LAYOUT_TABLES; i++)
+        tally_sort(&flush->tally[i]);
+    return 0;
+}
+
+static void put_origin(struct flush *flush, uint32_t batch, uint32_t n)
+{
+    const struct load_batch *it = &flush->ask.load->batch[batch];
+
+    if (it->kind == BATCH_CORRUPT) {
+        text_put(&flush->rows, "\\N\t\\N\t\\N");
+        return;
+    }
+    text_put(&flush->rows, it->identity.epoch);
+    copy_tab(&flush->rows);
+    copy_int(&flush->rows, (int64_t)it->identity.seq);
+    copy_tab(&flush->rows);
+    copy_int(&flush->rows, n);
+}
+
+#define PUT_TEXT(text, event, name) copy_slice(text, (event)->name)
+#define PUT_COUNT(text, event, name) copy_int(text, (event)->name)
+#define PUT_MONEY(text, event, name) copy_money(text, (event)->name)
+#define PUT_TIME(text, event, name)                                                                \
+    ((event)->present >> EVENT_##name & 1 ? copy_time(text, (event)->name) : copy_null(text))
+#define PUT_TAGS(text, event, name) copy_tags(text, &(event)->name)
+#define PUT_JSON(text, event, name) copy_slice(text, (event)->name)
+
+/* Absent means something for three of the columns: they are written as what they stand for. */
+static void fill_in(struct event *event)
+{
+    event->event_id = event_key(event);
+    if (!(event->present >> EVENT_start_time & 1))
+        event->start_time = event->received;
+    event->present |= UINT64_C(1) << EVENT_start_time;
+    if (event->status.length == 0)
+        event->status = (struct slice){"success", 7};
+}
+
+bool rows_log(struct flush *flush)
+{
+    struct text *text = &flush->rows;
+    const struct load_event *from;
+    struct event event;
+
+    if (flush->at == flush->ordered)
+        return false;
+    from = &flush->ask.load->event[flush->order[flush->at]];
+    decode(from, &event);
+    fill_in(&event);
+    copy_day(text, from->day);
+#define FIELD(name, kind, flags)                                                                   \
+    copy_tab(text);                                                                                \
+    PUT_##kind(text, &event, name);
+#include "common/event/fields.def"
+#undef FIELD
+    text_put(text, from->timed ? "\tt\t" : "\tf\t");
+    put_origin(flush, from->batch, from->n);
+    copy_tab(text);
+    copy_int(text, flush->order[flush->at++]);
+    copy_end(text);
+    flush->sent_rows++;
+    return true;
+}
+
+/* Keys to be put into `seen`, and keys only to be looked up: known ones are proved again. */
+bool rows_ids(struct flush *flush)
+{
+    const struct load *load = flush->ask.load;
+    struct text *text = &flush->rows;
+    const struct load_event *event;
+    bool in, put;
+    int64_t digest;
+
+    if (flush->at == load->events)
+        return false;
+    event = &load->event[flush->at++];
+    in = rows_event_in(flush, flush->at - 1);
+    put = in && rows_puts_seen(flush, event);
+    if (!load_event_active(load, event) || event->fate == FATE_REPEAT || event->fate == FATE_CLASH ||
+        (event->fate == FATE_COUNT && !put && !(in && flush->deep)))
+        return true;
+    memcpy(&digest, event->digest, sizeof digest);
+    copy_int(text, (int64_t)flush->at - 1);
+    copy_tab(text);
+    copy_day(text, event->day);
+    copy_tab(text);
+    if (event->timed)
+        copy_day(text, event->day);
+    else
+        text_put(text, "-infinity");
+    copy_tab(text);
+    copy_uuid(text, event->id);
+    copy_tab(text);
+    copy_key(text, event->key);
+    copy_tab(text);
+    put_origin(flush, event->batch, event->n);
+    copy_tab(text);
+    copy_int(text, digest);
+    text_put(text, put ? "\tt" : "\tf");
+    copy_end(text);
+    flush->sent_rows++;
+    flush->seen_rows += put;
+    return true;
+}
+
+/* day, event_id, digest, class, reason, record, origin */
+static void put_dead(struct flush *flush, const struct load_event *event,
+                     const struct load_dead *dead)
+{
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    struct text *text = &flush->rows;
+
+    if (event && event->timed)
+        copy_day(text, event->day);
+    else
+        text_put(text, "-infinity");
+    copy_tab(text);
+    copy_hex(text, event ? event->key.data : "", event ? event->key.length : 0);
+    copy_tab(text);
+    crypto_hash_sha256(hash, dead->record, dead->bytes);
+    if (event)
+        copy_hex(text, event->digest, sizeof event->digest);
+    else
+        copy_hex(text, hash, sizeof hash);
+    copy_tab(text);
+    text_put(text, dead->class);
+    copy_tab(text);
+    copy_bytes(text, dead->reason, strlen(dead->reason));
+    copy_tab(text);
+    copy_hex(text, dead->record, dead->bytes);
+    copy_tab(text);
+    put_origin(flush, dead->batch, dead->n);
+    copy_end(text);
+    flush->sent_rows++;
+}
+
+static void dead_event(struct flush *flush, const struct load_event *event)
+{
+    struct load_dead dead = {.record = event->body, .bytes = event->bytes, .batch = event->batch,
+                             .n = event->n};
+
+    if (!load_event_active(flush->ask.load, event))
+        return;
+    dead.class = event->fate == FATE_POISON ? "poison" : "conflict";
+    strcpy(dead.reason, event->fate == FATE_POISON ? "refused by PostgreSQL for its data"
+                                                   : "this id was counted with other contents");
+    if (event->fate == FATE_POISON || event->fate == FATE_CONFLICT || event->fate == FATE_CLASH)
+        put_dead(flush, event, &dead);
+}
+
+bool rows_dead(struct flush *flush)
+{
+    const struct load *load = flush->ask.load;
+    size_t at = flush->at++;
+    const struct load_batch *batch;
+
+    if (at >= load->deads + load->events)
+        return false;
+    if (at >= load->deads) {
+        dead_event(flush, &load->event[at - load->deads]);
+        return true;
+    }
+    batch = &load->batch[load->dead[at].batch];
+    if (batch->kind == BATCH_CORRUPT || load_batch_active(batch))
+        put_dead(flush, NULL, &load->dead[at]);
+    return true;
+}
+
+static bool table_row(struct flush *flush, int table)
+{
+    const struct tally *tally = &flush->tally[table];
+
+    if (flush->at == tally->used)
+        return false;
+    flush->layout->table[table].row(&flush->rows, tally, &tally->sum[flush->at++]);
+    flush->sent_rows++;
+    return true;
+}
+
+bool rows_table0(struct flush *flush)
+{
+    return table_row(flush, 0);
+}
+
+bool rows_table1(struct flush *flush)
+{
+    return table_row(flush, 1);
+}
+
+size_t rows_give(void *arg, char *to, size_t room)
+{
+    struct flush *flush = arg;
+    size_t left;
+
+    if (flush->given == flush->rows.used) {
+        flush->given = 0;
+        text_clear(&flush->rows);
+        while (flush->rows.used < room && !flush->rows.failed && flush->row(flush))
+            ;
+    }
+    left = flush->rows.used - flush->given;
+    if (left > room)
+        left = room;
+    if (left)
+        memcpy(to, flush->rows.data + flush->given, left);
+    flush->given += left;
+    return left;
+}
