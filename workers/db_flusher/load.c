@@ -71,7 +71,7 @@ struct load_epoch *load_epoch(struct load *load, const char *epoch)
     return NULL;
 }
 
-static int note_epoch(struct load *load, const char *epoch)
+int load_note_epoch(struct load *load, const char *epoch)
 {
     struct load_epoch *it = load_epoch(load, epoch);
 
@@ -231,7 +231,7 @@ enum load_added load_add(struct load *load, const void *data, size_t bytes)
         return add_corrupt(load, copy, bytes, err.text);
     again = seen_before(load, &envelope.identity);
     batch = more(&load->batch, &load->batches, &load->batch_room, sizeof *batch);
-    if (!batch || note_epoch(load, envelope.identity.epoch))
+    if (!batch || load_note_epoch(load, envelope.identity.epoch))
         return LOAD_NO_MEMORY;
     batch->identity = envelope.identity;
     batch->data = copy;

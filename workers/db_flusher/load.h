@@ -97,6 +97,7 @@ bool load_batch_active(const struct load_batch *batch);
 bool load_event_active(const struct load *load, const struct load_event *event);
 
 struct load_epoch *load_epoch(struct load *load, const char *epoch); /* NULL: none */
+int load_note_epoch(struct load *load, const char *epoch) MUST_CHECK; /* -1: out of memory */
 
 void load_digest(struct slice api_key, struct slice model, int64_t spend, unsigned char to[8]);
 void load_sha1(const void *data, size_t bytes, char hex[41]);

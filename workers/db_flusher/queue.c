@@ -1,0 +1,220 @@
+/*
+ * queue.c - the flusher's words to Redis.  See queue.h.
+ *
+ * Every change is one script, fenced by the generation under which the elements were read.  If we die
+ * between two of these calls, the queue still holds what was not published: the next flusher finds it
+ * applied and publishes it.
+ */
+#include "workers/db_flusher/queue.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Arguments of a script, all owned; a failed one sends nothing that could be misread: count 0. */
+struct words {
+    char **word;
+    size_t used, room;
+    bool failed;
+};
+
+static void say(struct words *words, const char *text)
+{
+    if (words->used == words->room) {
+        size_t room = words->room ? 2 * words->room : 64;
+        char **grown = realloc(words->word, room * sizeof *grown);
+
+        if (!grown) {
+            words->failed = true;
+            return;
+        }
+        words->word = grown;
+        words->room = room;
+    }
+    words->word[words->used] = strdup(text);
+    if (words->word[words->used])
+        words->used++;
+    else
+        words->failed = true;
+}
+
+static void say_number(struct words *words, long long number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%lld", number);
+    say(words, text);
+}
+
+static void run(struct queue *queue, enum redis_script script, struct words *words,
+                redis_reply_fn *f, void *arg)
+{
+    if (words->failed)
+        bug("out of memory for the words of a script");
+    redis_script(queue->redis, script, (int)words->used, (const char *const *)words->word, NULL, f,
+                 arg);
+    for (size_t i = 0; i < words->used; i++)
+        free(words->word[i]);
+    free(words->word);
+}
+
+static void fresh_name(char text[GENERATION_TEXT])
+{
+    unsigned char random[16];
+
+    randombytes_buf(random, sizeof random);
+    sodium_bin2hex(text, GENERATION_TEXT, random, sizeof random);
+}
+
+void queue_init(struct queue *queue, struct redis *redis, const struct settings *settings)
+{
+    const char *prefix = settings->redis_prefix;
+    char random[GENERATION_TEXT];
+
+    fresh_name(random);
+    queue->redis = redis;
+    snprintf(queue->queue, QUEUE_KEY, "%squeue:0", prefix);
+    snprintf(queue->meta, QUEUE_KEY, "%smeta:0", prefix);
+    snprintf(queue->applied, QUEUE_KEY, "%sapplied:0", prefix);
+    snprintf(queue->aside, QUEUE_KEY, "%saside:0", prefix);
+    snprintf(queue->lock, QUEUE_KEY, "%slock:0", prefix);
+    snprintf(queue->token, sizeof queue->token, "%s:%s", settings->instance, random);
+}
+
+void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+    char fresh[GENERATION_TEXT];
+
+    fresh_name(fresh);
+    say(&words, queue->queue);
+    say(&words, queue->meta);
+    say(&words, fresh);
+    say_number(&words, batches);
+    say_number(&words, bytes);
+    run(queue, REDIS_peek, &words, f, arg);
+}
+
+void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg)
+{
+    const char *argv[] = {"GET", queue->lock};
+
+    redis_command(queue->redis, 2, argv, NULL, f, arg);
+}
+
+void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+
+    say(&words, queue->meta);
+    say(&words, install);
+    run(queue, REDIS_target, &words, f, arg);
+}
+
+static void lock_words(struct queue *queue, enum redis_script script, int64_t ttl_ms,
+                       redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+
+    say(&words, queue->lock);
+    say(&words, queue->token);
+    if (ttl_ms > 0)
+        say_number(&words, ttl_ms);
+    run(queue, script, &words, f, arg);
+}
+
+void queue_lock(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg)
+{
+    lock_words(queue, REDIS_lock, ttl_ms, f, arg);
+}
+
+void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg)
+{
+    lock_words(queue, REDIS_renewlock, ttl_ms, f, arg);
+}
+
+void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg)
+{
+    lock_words(queue, REDIS_unlock, 0, f, arg);
+}
+
+void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    const char **argv = calloc(load->epochs + 2, sizeof *argv);
+
+    if (!argv)
+        bug("out of memory for a command");
+    argv[0] = "HMGET";
+    argv[1] = queue->applied;
+    for (size_t i = 0; i < load->epochs; i++)
+        argv[2 + i] = load->epoch[i].epoch;
+    redis_command(queue->redis, (int)load->epochs + 2, argv, NULL, f, arg);
+    free(argv);
+}
+
+void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg)
+{
+    const char *argv[] = {"HGETALL", queue->applied};
+
+    redis_command(queue->redis, 2, argv, NULL, f, arg);
+}
+
+void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+
+    say(&words, queue->queue);
+    say(&words, queue->meta);
+    say(&words, queue->aside);
+    say(&words, queue->generation);
+    say(&words, sha1);
+    run(queue, REDIS_aside, &words, f, arg);
+}
+
+static void say_ranges(struct words *words, const struct load *load)
+{
+    say_number(words, (long long)load->epochs);
+    for (size_t i = 0; i < load->epochs; i++) {
+        say(words, load->epoch[i].epoch);
+        say_number(words, load->epoch[i].version < 0 ? 0 : load->epoch[i].version);
+        say(words, load->epoch[i].applied ? load->epoch[i].applied : "{}");
+    }
+}
+
+static void say_keys(struct queue *queue, struct words *words)
+{
+    say(words, queue->queue);
+    say(words, queue->meta);
+    say(words, queue->applied);
+    say(words, queue->generation);
+}
+
+void queue_publish(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+
+    say_keys(queue, &words);
+    say_ranges(&words, load);
+    for (size_t i = 0; i < load->batches; i++) {
+        const struct load_batch *batch = &load->batch[i];
+        char name[64];
+
+        snprintf(name, sizeof name, "%s %llu", batch->identity.epoch,
+                 (unsigned long long)batch->identity.seq);
+        say(&words, batch->kind == BATCH_CORRUPT ? batch->sha1 : name);
+    }
+    run(queue, REDIS_publish, &words, f, arg);
+}
+
+void queue_rewrite(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    struct words words = {0};
+    char fresh[GENERATION_TEXT];
+
+    fresh_name(fresh);
+    say_keys(queue, &words);
+    say(&words, fresh);
+    say_ranges(&words, load);
+    run(queue, REDIS_rewrite, &words, f, arg);
+}

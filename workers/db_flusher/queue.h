@@ -1,0 +1,37 @@
+/*
+ * queue.h - the flusher's words to Redis: keys, and the arguments of the scripts it runs.
+ */
+#ifndef SPENDD_DB_FLUSHER_QUEUE_H
+#define SPENDD_DB_FLUSHER_QUEUE_H
+
+#include "common/config/settings.h"
+#include "common/redis/redis.h"
+#include "workers/db_flusher/load.h"
+
+#define QUEUE_KEY 96
+#define GENERATION_TEXT 64
+
+struct queue {
+    struct redis *redis;
+    char queue[QUEUE_KEY], meta[QUEUE_KEY], applied[QUEUE_KEY], aside[QUEUE_KEY], lock[QUEUE_KEY];
+    char token[160]; /* what the lock holds while it is ours */
+    char generation[GENERATION_TEXT]; /* as last peeked */
+};
+
+void queue_init(struct queue *queue, struct redis *redis, const struct settings *settings);
+
+void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply_fn *f, void *arg);
+void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg); /* who has the lock? */
+void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg);
+void queue_lock(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
+void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
+void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg);
+void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
+void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg);
+void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void *arg);
+
+/* What a finished commit made true of this load: ranges of its epochs, and which elements leave. */
+void queue_publish(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
+void queue_rewrite(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
+
+#endif
