@@ -31,6 +31,7 @@
 #define EARLY_LOOKS 8            /* flushes that look early after one that met known events */
 #define STATEMENT_MOST_MS 3600000
 #define BACKOFF_FIRST_MS 50
+#define REPLY_SLACK_BYTES (80 * 1024 * 1024) /* one envelope is taken whatever its size */
 #define MMAP_FROM_BYTES (256 * 1024)
 
 struct flusher {
@@ -758,10 +759,12 @@ static void close_flusher(void *self)
 {
     struct flusher *f = self;
 
+    f->busy = f->leaving = true;
+    pg_close(&f->pg); /* what is outstanding is answered, and ends its turn */
+    redis_close(&f->redis);
     harness_untimer(&f->turn_timer);
     harness_untimer(&f->renew_timer);
     harness_untimer(&f->idle_timer);
-    f->busy = f->leaving = true;
     attempt_close(&f->attempt);
     flush_close(&f->flush);
     schema_close(&f->schema);
@@ -773,8 +776,14 @@ static int open_stores(struct flusher *f, struct err *err)
 {
     const struct settings *s = f->settings;
     char name[160];
-    struct redis_options redis = {s->redis_url, name, s->redis_connect_ms, s->redis_command_ms,
-                                  s->redis_backoff_max_ms};
+    struct redis_options redis = {
+        .url = s->redis_url,
+        .client = name,
+        .connect_ms = s->redis_connect_ms,
+        .command_ms = s->redis_command_ms,
+        .backoff_max_ms = s->redis_backoff_max_ms,
+        .reply_bytes_max = s->flush_bytes + REPLY_SLACK_BYTES,
+    };
     struct pg_options pg = {s->database_url, "spendd db_flusher", s->database_connect_ms,
                             s->database_socket_timeout_ms};
 
