@@ -119,7 +119,8 @@ static void private_sockets_are_private(void **state)
 
 static struct bus_socket *bind_router(struct world *w, char endpoint[64])
 {
-    const struct bus_limits limits = {1 << 20, 1000, 0660};
+    const struct bus_limits limits = {
+        .max_message_bytes = 1 << 20, .high_water = 1000, .socket_mode = 0660};
     struct err err;
     struct bus_socket *socket;
 
