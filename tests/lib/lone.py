@@ -1,4 +1,5 @@
 """One db_flusher without a supervisor: the test is the other end of fd 3.  Settings by their field names."""
+import fcntl
 import os
 import re
 import signal
@@ -53,8 +54,7 @@ class LoneFlusher:
         line, page = theirs.fileno(), self.page
 
         def descriptors():
-            low, high = os.dup(line), os.dup(page)
-            low, high = [os.fdopen(os.dup2(fd, 40 + i), "rb", closefd=False).fileno() for i, fd in enumerate((low, high))]
+            low, high = (fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (line, page))
             os.dup2(low, 3)
             os.dup2(high, 4)
 
