@@ -117,7 +117,9 @@ def test_fifty_instances_and_ten_foreign_writers(place):
     for instance in instances:
         instance.wait_ready("aggregator", "redis_writer", deadline_s=60)
     outcome = Outcome()
-    wait_until(lambda: conservation.settled(stack.postgres, 0), 40, "the schema", stack.logs)
+    # The first flush makes the schema that the foreign writers write to.
+    Producer(instances[0].ingest, batches(Generator(51, "first").events(40), 10), outcome).start().wait(60, stack.logs)
+    wait_until(lambda: conservation.settled(stack.postgres, 40), 40, "the first events", stack.logs)
     watcher = Watcher(stack.postgres)
     writers = [ForeignWriter(stack.postgres, seed) for seed in range(10)]
     for thread in [watcher, *writers]:
