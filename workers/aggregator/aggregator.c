@@ -76,6 +76,7 @@ static bool look(void *arg)
 
     if (!a->started)
         return false;
+    a->ingest.refusing = refusing(a, now);
     if (!spool_busy(&a->spool, now) && ingest_waiting(&a->ingest)) {
         group = ingest_swap(&a->ingest);
         if (group->records.used > 0)
@@ -129,7 +130,10 @@ static const char *refusing(const struct aggregator *a, mono_t now)
         return "spendd is stopping";
     if (spool_stuck(&a->spool, now))
         return "the spool cannot be written";
-    return a->lane.full ? "the spool is full" : NULL;
+    /* `full` is the disk's word, once a second; our own bytes are known at each commit. */
+    return a->lane.full || a->lane.bytes + a->lane.open_bytes >= a->settings->spool_max_bytes
+               ? "the spool is full"
+               : NULL;
 }
 
 /* Once a second: what may go goes, and the figures are told. */
