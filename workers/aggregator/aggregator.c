@@ -54,6 +54,18 @@ static int64_t now_ms(void)
     return wall_now().micros / 1000;
 }
 
+static const char *refusing(const struct aggregator *a, mono_t now)
+{
+    if (a->draining)
+        return "spendd is stopping";
+    if (spool_stuck(&a->spool, now))
+        return "the spool cannot be written";
+    /* `full` is the disk's word, once a second; our own bytes are known at each commit. */
+    return a->lane.full || a->lane.bytes + a->lane.open_bytes >= a->settings->spool_max_bytes
+               ? "the spool is full"
+               : NULL;
+}
+
 /* Only when it changes: to resume is to look again. */
 static void pause_reading(struct aggregator *a)
 {
@@ -122,18 +134,6 @@ static void on_receipt(void *arg, struct bus_socket *socket, const struct bus_fr
     }
     deliver_heard(&a->deliver, &msg, now_ms());
     deliver_pump(&a->deliver);
-}
-
-static const char *refusing(const struct aggregator *a, mono_t now)
-{
-    if (a->draining)
-        return "spendd is stopping";
-    if (spool_stuck(&a->spool, now))
-        return "the spool cannot be written";
-    /* `full` is the disk's word, once a second; our own bytes are known at each commit. */
-    return a->lane.full || a->lane.bytes + a->lane.open_bytes >= a->settings->spool_max_bytes
-               ? "the spool is full"
-               : NULL;
 }
 
 /* Once a second: what may go goes, and the figures are told. */
