@@ -18,17 +18,16 @@
 #include "common/pg/pg.h"
 
 #include "common/base/clock.h"
+#include "common/config/secret.h"
 #include "common/harness/harness.h"
 #include "common/pg/resolve.h"
 #include "common/pg/url.h"
 
-#include <fcntl.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COPY_PIECE_BYTES 65536
 #define COPY_PIECES_PER_TURN 16
@@ -150,22 +149,6 @@ static void finished(struct pg *pg)
 
 static void connect_step(struct pg *pg, PostgresPollingStatusType status);
 
-static int read_secret_file(const char *path, char *to, size_t size, struct err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t length;
-
-    if (fd < 0)
-        return err_errno(err, "cannot open %.200s", path);
-    length = read(fd, to, size - 1);
-    close(fd);
-    if (length <= 0)
-        return err_set(err, "%.200s is empty or cannot be read", path);
-    to[length] = '\0';
-    to[strcspn(to, "\r\n")] = '\0';
-    return 0;
-}
-
 static int own_parameters(struct pg *pg)
 {
     struct pg_parameters *p = &pg->parameters;
@@ -185,15 +168,11 @@ static int own_parameters(struct pg *pg)
 static int load_parameters(struct pg *pg, struct err *err)
 {
     char text[URL_BYTES];
-    const char *url = pg->url;
     int rc;
 
-    if (strncmp(url, "file:", 5) == 0) {
-        if (read_secret_file(url + 5, text, sizeof text, err))
-            return -1;
-        url = text;
-    }
-    rc = pg_parameters_parse(&pg->parameters, url, NULL, 0, err);
+    if (secret_read(pg->url, text, sizeof text, err))
+        return -1;
+    rc = pg_parameters_parse(&pg->parameters, text, NULL, 0, err);
     explicit_bzero(text, sizeof text);
     if (rc)
         return -1;
