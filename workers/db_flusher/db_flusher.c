@@ -31,6 +31,8 @@
 #define EARLY_LOOKS 8            /* flushes that look early after one that met known events */
 #define STATEMENT_MOST_MS 3600000
 #define BACKOFF_FIRST_MS 50
+#define LIMIT_FIRST 8            /* batches of the first flush; doubled while its sums are few */
+#define SUMS_MOST 120000         /* rows of sums in one flush; wider ones make the next take less */
 #define REPLY_SLACK_BYTES (80 * 1024 * 1024) /* one envelope is taken whatever its size */
 #define MMAP_FROM_BYTES (256 * 1024)
 
@@ -424,13 +426,25 @@ static void count_report(struct flusher *f, const struct flush_report *report)
                  (long long)report->conflicts);
 }
 
+static void less(struct flusher *f)
+{
+    int64_t had = (int64_t)f->load.batches;
+
+    if (had <= 1 && f->statement_ms < STATEMENT_MOST_MS)
+        f->statement_ms *= 2;
+    f->limit = had > 1 ? had / 2 : 1;
+}
+
 static void committed(struct flusher *f, const struct flush_report *report)
 {
     count_report(f, report);
     f->backoff = 0;
     f->stood_down = false;
     f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
-    f->limit = f->limit * 2 < f->settings->flush_batches ? f->limit * 2 : f->settings->flush_batches;
+    if (report->sums > SUMS_MOST)
+        less(f);
+    else if (report->sums < SUMS_MOST / 3)
+        f->limit = f->limit * 2 < f->settings->flush_batches ? f->limit * 2 : f->settings->flush_batches;
     f->statement_ms = f->settings->database_statement_ms;
     f->pg_used = mono_now();
     probe(f, true, "flush committed");
@@ -445,15 +459,6 @@ static void committed(struct flusher *f, const struct flush_report *report)
         return;
     }
     publish(f);
-}
-
-static void less(struct flusher *f)
-{
-    int64_t had = (int64_t)f->load.batches;
-
-    if (had <= 1 && f->statement_ms < STATEMENT_MOST_MS)
-        f->statement_ms *= 2;
-    f->limit = had > 1 ? had / 2 : 1;
 }
 
 static void on_attempt(void *arg, const struct flush_report *report)
@@ -819,7 +824,7 @@ static void *open_flusher(struct harness *harness, int *code, struct err *err)
         log_warn("url_parameters_ignored", "names=\"%s\"", dropped);
     queue_init(&f->queue, f->redis, f->settings);
     lease_init(&f->lease, f->settings->lock_ttl_ms);
-    f->limit = f->settings->flush_batches;
+    f->limit = f->settings->flush_batches < LIMIT_FIRST ? f->settings->flush_batches : LIMIT_FIRST;
     f->statement_ms = f->settings->database_statement_ms;
     f->schema_due = f->target_said = mono_now();
     f->audit_due = mono_now();

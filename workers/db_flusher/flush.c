@@ -260,6 +260,7 @@ static bool ask_copy_table0(struct flush *flush)
         pg_disconnect(flush->pg); /* no memory: nothing was done, tried again with less */
         return query(flush, "SELECT", 0, NULL);
     }
+    flush->report.sums = (int64_t)(flush->tally[0].used + flush->tally[1].used);
     return copy(flush, flush->layout->table[0].copy, rows_table0);
 }
 

@@ -34,6 +34,7 @@ struct flush_report {
     char text[256];
     const char *step;    /* where it ended */
     bool went_back;      /* a ledger row is older than what was published of it */
+    int64_t sums; /* rows of sums made: what bounds our memory */
     int64_t applied, skipped, counted, known, conflicts, poison, dead, rows;
 };
 

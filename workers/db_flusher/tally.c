@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define SLOTS_FIRST 1024
+#define KEEP_MOST 65536
 
 void tally_init(struct tally *tally, uint64_t seed)
 {
@@ -19,6 +20,8 @@ void tally_init(struct tally *tally, uint64_t seed)
 
 void tally_clear(struct tally *tally)
 {
+    if (tally->room > KEEP_MOST)
+        tally_free(tally); /* an unusually wide flush: its memory goes back */
     tally->used = tally->keys_used = 0;
     if (tally->slot)
         memset(tally->slot, 0, tally->slots * sizeof *tally->slot);

@@ -45,7 +45,7 @@ struct tally {
 };
 
 void tally_init(struct tally *tally, uint64_t seed);
-void tally_clear(struct tally *tally); /* keeps the memory */
+void tally_clear(struct tally *tally); /* keeps the memory, unless it is much */
 void tally_free(struct tally *tally);
 
 /* Adds what one event is worth to a key.  -1: out of memory. */
