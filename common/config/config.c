@@ -12,6 +12,7 @@
 #include "common/config/nearest.h"
 #include "common/config/relations.h"
 #include "common/config/secret.h"
+#include "common/config/widen.h"
 
 #include <inttypes.h>
 #include <libconfig.h>
@@ -23,6 +24,7 @@
 #define PATH_BYTES 128
 #define VALUE_BYTES 1100 /* longer than any field: settings_set says what is too long */
 #define LINE_BYTES 600
+#define FILE_BYTES_MAX (1024 * 1024)
 
 struct load {
     const char *path;
@@ -49,16 +51,9 @@ static void PRINTF_LIKE(4, 5)
     load->say(load->arg, text);
 }
 
-static const char *file_of(const struct load *load, const config_setting_t *at)
-{
-    const char *file = config_setting_source_file(at);
-
-    return file != NULL ? file : load->path;
-}
-
 static void complain_at(struct load *load, const config_setting_t *at, const struct err *err)
 {
-    complain(load, file_of(load, at), config_setting_source_line(at), "%s", err->text);
+    complain(load, load->path, config_setting_source_line(at), "%s", err->text);
 }
 
 /* --- one value ------------------------------------------------------------------------------------ */
@@ -206,6 +201,45 @@ static void derive_and_relate(struct load *load)
     settings_relations(load->settings, relation_broken, load);
 }
 
+/* The whole file with a NUL behind it, at most FILE_BYTES_MAX.  NULL: cannot be read. */
+static char *read_file(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *text = file != NULL ? malloc(FILE_BYTES_MAX + 1) : NULL;
+    size_t bytes = text != NULL ? fread(text, 1, FILE_BYTES_MAX + 1, file) : 0;
+    bool good = text != NULL && !ferror(file) && bytes <= FILE_BYTES_MAX;
+
+    if (file != NULL)
+        fclose(file);
+    if (!good) {
+        free(text);
+        return NULL;
+    }
+    text[bytes] = '\0';
+    return text;
+}
+
+/* One file only: what @include would bring in has not been widened. */
+static int parse(struct load *load, config_t *config)
+{
+    char *text = read_file(load->path);
+    char *wide = text != NULL ? config_widen(text) : NULL;
+    bool good = false;
+
+    if (wide == NULL)
+        complain(load, load->path, 0, "cannot be read, or is larger than %d bytes", FILE_BYTES_MAX);
+    else if (strncmp(wide, "@include", 8) == 0 || strstr(wide, "\n@include") != NULL)
+        complain(load, load->path, 0, "@include is not supported");
+    else if (config_read_string(config, wide) != CONFIG_TRUE)
+        complain(load, load->path, (unsigned)config_error_line(config), "%s",
+                 config_error_text(config));
+    else
+        good = true;
+    free(text);
+    free(wide);
+    return good ? 0 : -1;
+}
+
 int config_load(const char *path, struct settings *settings, unsigned *given, config_say_fn *say,
                 void *arg)
 {
@@ -215,20 +249,13 @@ int config_load(const char *path, struct settings *settings, unsigned *given, co
 
     settings_defaults(settings);
     config_init(&config);
-    if (lines == NULL) {
+    if (lines == NULL)
         complain(&load, path, 0, "no memory");
-    } else if (config_read_file(&config, path) != CONFIG_TRUE) {
-        if (config_error_type(&config) == CONFIG_ERR_FILE_IO)
-            complain(&load, path, 0, "cannot be read");
-        else
-            complain(&load, config_error_file(&config) != NULL ? config_error_file(&config) : path,
-                     (unsigned)config_error_line(&config), "%s", config_error_text(&config));
-    } else {
+    else if (parse(&load, &config) == 0)
         take_children(&load, "", config_root_setting(&config));
-        /* Relations between values that are wrong themselves would only confuse. */
-        if (load.errors == 0)
-            derive_and_relate(&load);
-    }
+    /* Relations between values that are wrong themselves would only confuse. */
+    if (load.errors == 0)
+        derive_and_relate(&load);
     config_destroy(&config);
     free(lines);
     if (given != NULL)

@@ -106,6 +106,8 @@ void timer_at(struct timer *timer, mono_t when)
     timer_stop(timer);
     if (timers->count == timers->size)
         grow(timers);
+    if (timers->firing && mono_reached(timers->now, when))
+        when = (mono_t){timers->now.micros + 1};
     timer->when = when;
     put(timers, timers->count++, timer);
     rise(timers, timer->place);
@@ -130,19 +132,22 @@ mono_t timers_next(const struct timers *timers)
     return timers->count > 0 ? timers->heap[0]->when : mono_never();
 }
 
-/* At most as many as were set when we began: a callback that sets its timer for the present cannot
- * keep us here. */
+/* What a callback sets for the present or the past is moved just behind `now`: this ends, and nobody
+ * who was due waits behind a timer that is always due. */
 unsigned timers_fire(struct timers *timers, mono_t now)
 {
-    unsigned most = timers->count, fired = 0;
+    unsigned fired = 0;
 
-    while (fired < most && timers->count > 0 && mono_reached(now, timers->heap[0]->when)) {
+    timers->firing = true;
+    timers->now = now;
+    while (timers->count > 0 && mono_reached(now, timers->heap[0]->when)) {
         struct timer *timer = timers->heap[0];
 
         timer_stop(timer);
         fired++;
         timer->due(timer->arg);
     }
+    timers->firing = false;
     return fired;
 }
 

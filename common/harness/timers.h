@@ -12,6 +12,8 @@
 struct timers {
     struct timer **heap; /* the earliest first */
     unsigned count, size;
+    bool firing; /* within timers_fire, for `now` */
+    mono_t now;
 };
 
 struct timer *timers_add(struct timers *timers, timer_fn *due, void *arg);
