@@ -33,6 +33,9 @@ struct harness {
         void *arg;
     } sleep[MOST];
     size_t sleeps;
+    const struct settings *settings;
+    struct stats_page *stats;
+    bool left;
 };
 
 struct harness *loop_open(void)
@@ -48,6 +51,34 @@ void loop_close(struct harness **loop)
 {
     free(*loop);
     *loop = NULL;
+}
+
+void loop_settings(struct harness *loop, const struct settings *settings, struct stats_page *stats)
+{
+    loop->settings = settings;
+    loop->stats = stats;
+}
+
+const struct settings *harness_settings(const struct harness *harness)
+{
+    return harness->settings;
+}
+
+struct stats_page *harness_stats(const struct harness *harness)
+{
+    return harness->stats;
+}
+
+void harness_status(struct harness *harness, const char *format, ...)
+{
+    (void)harness;
+    (void)format;
+}
+
+void harness_leave(struct harness *harness, int code)
+{
+    (void)code;
+    harness->left = true;
 }
 
 struct watch *harness_watch(struct harness *harness, int fd, short events, watch_fn *ready, void *arg)

@@ -9,6 +9,10 @@
 struct harness *loop_open(void);
 void loop_close(struct harness **loop);
 
+/* What harness_settings and harness_stats give; borrowed. */
+void loop_settings(struct harness *loop, const struct settings *settings,
+                   struct stats_page *stats);
+
 /* One turn, which sleeps at most `wait_ms`. */
 void loop_turn(struct harness *loop, int64_t wait_ms);
 

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,7 +99,9 @@ static void start_server(struct world *w)
     snprintf(path, sizeof path, "%s/r.sock", w->directory);
     w->server = fork();
     if (w->server == 0) {
-        if (freopen("/dev/null", "w", stdout) == NULL)
+        /* Dies with us, whatever we die of, and holds no descriptor that somebody waits for. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
         execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
                "--dir", w->directory, (char *)NULL);
