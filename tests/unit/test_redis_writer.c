@@ -225,6 +225,11 @@ static bool eyes_open(void *arg)
     return redis_up(((struct world *)arg)->redis);
 }
 
+static bool eyes_closed(void *arg)
+{
+    return !eyes_open(arg);
+}
+
 static void on_answer(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct world *w = arg;
@@ -292,8 +297,7 @@ static void redis_that_dies_comes_back_empty(void **state)
 
     assert_true(loop_until(w->loop, all_pushed, w, 5000));
     stop_server(w);
-    for (int turn = 0; turn < 10; turn++)
-        loop_turn(w->loop, 20);
+    assert_true(loop_until(w->loop, eyes_closed, w, 3000));
     start_server(w);
     lost_and_again(w);
 }
@@ -342,9 +346,7 @@ static void a_full_queue_holds_and_goes_on(void **state)
     struct world *w = *state;
 
     w->settings.redis_queue_bytes = 200; /* three envelopes of 64 bytes */
-    for (int turn = 0; turn < 30; turn++)
-        loop_turn(w->loop, 20);
-    assert_false(all_pushed(w));
+    assert_false(loop_until(w->loop, all_pushed, w, 500));
     assert_int_equal(SAY(w, "LLEN", "{t}:queue:0"), 3);
     w->settings.redis_queue_bytes = 1 << 20;
     assert_true(loop_until(w->loop, all_pushed, w, 5000));
