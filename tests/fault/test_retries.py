@@ -61,9 +61,8 @@ def test_after_the_dedupe_window(stack):
     instance = stack.spendd(dedupe__seconds=1).start(ready=WORKERS)
     events, outcome = events_of("window", 80), Outcome()
     send(instance, events, outcome)
-    asker = Asker(instance.ingest)
-    wait_until(lambda: asker.events([events[0]])[1]["accepted"] == 1, 20, "the window to forget", stack.logs, look_s=0.3)
-    asker.close()
+    with Asker(instance.ingest) as asker:
+        wait_until(lambda: asker.events([events[0]])[1]["accepted"] == 1, 20, "the window to forget", stack.logs, look_s=0.3)
     send(instance, events[1:], outcome)
     instance.stop()
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
@@ -81,10 +80,9 @@ def test_without_a_window(stack):
 def test_twice_within_one_message(stack):
     instance = stack.spendd().start(ready=WORKERS)
     events, outcome = events_of("message", 20), Outcome()
-    asker = Asker(instance.ingest)
-    kind, answer = asker.events(events + events)
+    with Asker(instance.ingest) as asker:
+        kind, answer = asker.events(events + events)
     assert kind == "A1" and (answer["accepted"], answer["duplicate"]) == (20, 20), answer
-    asker.close()
     outcome.note_sent(events)
     outcome.acked.update(event["request_id"] for event in events)
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
@@ -117,10 +115,9 @@ def test_after_an_answer_that_never_arrived(stack):
     instance = stack.spendd().start(ready=WORKERS)
     events, outcome = events_of("unheard", 120), Outcome()
     for start in range(0, 120, 10):
-        asker = Asker(instance.ingest)
-        asker.socket.send_multipart([b"E1", b"x", payload_of(events[start : start + 10])])
-        wait_until(lambda: instance.status()["events"]["accepted"] >= start + 10, 20, "them to be accepted", stack.logs)
-        asker.close()
+        with Asker(instance.ingest) as asker:
+            asker.socket.send_multipart([b"E1", b"x", payload_of(events[start : start + 10])])
+            wait_until(lambda: instance.status()["events"]["accepted"] >= start + 10, 20, "them to be accepted", stack.logs)
     send(instance, events, outcome)
     assert (outcome.accepted, outcome.duplicate) == (0, 120)
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)

@@ -3,11 +3,13 @@ import itertools
 import json
 import os
 
+import zmq
+
 from lib import conservation
-from lib.daemon import WORKERS
+from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.processes import stat_of
-from lib.producer import Asker, Producer
+from lib.producer import Asker, Outcome, Producer, payload_of, push_unacked
 from lib.servers import free_tcp_port
 from lib.waiting import wait_until
 
@@ -27,8 +29,6 @@ def test_first_start_on_an_empty_database(stack):
 
 def test_an_acknowledged_event_is_on_disk_before_the_stores_exist(place):
     """Ingest needs neither Redis nor PostgreSQL."""
-    from lib.daemon import Stack
-
     stack = Stack(place)
     instance = stack.spendd().start()
     outcome = send(instance, 50)
@@ -106,8 +106,6 @@ def test_workers_have_an_empty_environment_and_no_secret_in_sight(stack):
 
 
 def test_unacked_ingest_counts_and_keeps_what_it_refuses(stack):
-    from lib.producer import payload_of, push_unacked
-
     instance = stack.spendd().start(ready=WORKERS)
     events = [*Generator(5, "pull").events(90)]
     bad = dict(events[0], request_id="pull-bad", spend="NaN")
@@ -122,8 +120,6 @@ def test_several_aggregators_share_the_work(stack):
     instance = stack.spendd(aggregator__processes=2, ingest__acked=f"tcp://127.0.0.1:{free_tcp_port()}")
     instance.start(ready=WORKERS)
     assert len(instance.pids("aggregator")) == 2
-    from lib.producer import Outcome
-
     outcome = Outcome()
     stream = [*batches(Generator(6, "two").events(600), 10)]
     producers = [Producer(instance.settings["ingest.acked"], itertools.islice(stream, lane, None, 4), outcome).start()
@@ -170,21 +166,14 @@ def test_a_secret_key_is_hashed_before_it_is_written_anywhere(stack):
 
 
 def test_req_sockets_work(stack):
-    import zmq
-
-    from lib.producer import payload_of
-
     instance = stack.spendd().start()
     events = [*Generator(11, "req").events(3)]
     for number, correlate in enumerate((0, 1)):
-        asker = Asker(instance.ingest, zmq.REQ)
-        if correlate:
-            asker.socket.setsockopt(zmq.REQ_CORRELATE, 1)
-        frames = asker.raw([b"E1", b"id", payload_of([events[number]])])
-        assert frames and frames[:2] == [b"A1", b"id"] and json.loads(frames[2])["accepted"] == 1
-        asker.close()
-    asker = Asker(instance.ingest)
+        with Asker(instance.ingest, zmq.REQ) as asker:
+            asker.socket.setsockopt(zmq.REQ_CORRELATE, correlate)
+            frames = asker.raw([b"E1", b"id", payload_of([events[number]])])
+            assert frames and frames[:2] == [b"A1", b"id"] and json.loads(frames[2])["accepted"] == 1
     route = [b"r%d" % n for n in range(8)]
-    frames = asker.raw([*route, b"E1", b"id", payload_of([events[2]])])
+    with Asker(instance.ingest) as asker:
+        frames = asker.raw([*route, b"E1", b"id", payload_of([events[2]])])
     assert frames[:8] == route and frames[8:10] == [b"A1", b"id"]
-    asker.close()

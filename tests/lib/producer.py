@@ -6,12 +6,16 @@ one half of the conservation check; the other half is in PostgreSQL.
 """
 import collections
 import json
+import re
 import threading
 import time
 
 import zmq
 
 from .waiting import patient, wait_until
+
+
+JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 def event_id_of(event):
@@ -24,7 +28,8 @@ def payload_of(events, style="array"):
     texts = []
     for event in events:
         text = json.dumps(event, ensure_ascii=False)
-        if isinstance(event.get("spend"), str) and sum(event_id_of(event).encode()) % 2:
+        as_number = JSON_NUMBER.fullmatch(str(event.get("spend"))) and sum(str(event_id_of(event)).encode()) % 2
+        if isinstance(event.get("spend"), str) and as_number:
             text = text.replace(f'"spend": "{event["spend"]}"', f'"spend": {event["spend"]}', 1)
         texts.append(text)
     if style == "array":
@@ -252,6 +257,12 @@ class Asker:
 
     def close(self):
         self.context.destroy(linger=0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 def push_unacked(endpoint, payloads, deadline_s=10):
