@@ -5,8 +5,8 @@
  * handlers and an atexit function, keeps a global context, and asserts on what peers do; here the
  * harness owns signals and exit.
  *
- * Owns the context, the sockets and their watched descriptors.  Not bound to a thread of its own: all
- * calls come from the loop; libzmq's I/O thread blocks every signal.
+ * Owns the context, the sockets and their watched descriptors.  Not bound to a thread of its
+ * own: all calls come from the loop; libzmq's I/O thread blocks every signal.
  *
  * ZMQ_FD is edge-triggered, and any call on a socket, a send too, may consume the edge.  Therefore:
  *   - a wake-up reads nothing; all reading is done in the look before the loop sleeps, and the look
@@ -205,9 +205,9 @@ void bus_pause(struct bus_socket *socket, bool paused)
         stay_awake(socket->bus);
 }
 
-/* The first frame decides.  To save time libzmq looks only now and then at what its I/O thread reports,
- * so a queue that it believes full may have room already: a refusal counts after ZMQ_EVENTS made it
- * look. */
+/* The first frame decides.  To save time libzmq looks only now and then at what its I/O thread
+ * reports, so a queue that it believes full may have room already: a refusal counts after
+ * ZMQ_EVENTS made it look. */
 static int send_first(void *zmq, const struct bus_frame *frame, int flags)
 {
     int events;
@@ -232,9 +232,9 @@ int bus_send(struct bus_socket *socket, const struct bus_frame *frames, size_t c
                    : zmq_send(socket->zmq, frames[i].data, frames[i].bytes, flags) >= 0)
             continue;
         result = -1;
-        /* Refused at the first frame: nothing was sent.  Later than that the peer vanished within the
-         * message: libzmq takes the whole of it back, and swallows the frames that are still to
-         * come, which it must therefore be given. */
+        /* Refused at the first frame: nothing was sent.  Later than that the peer vanished
+         * within the message: libzmq takes the whole of it back, and swallows the frames that
+         * are still to come, which it must therefore be given. */
         if (i == 0)
             break;
     }

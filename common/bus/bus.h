@@ -35,8 +35,8 @@ enum bus_channel {
     BUS_CHANNELS
 };
 
-/* A whole message, borrowed for the call.  More than BUS_FRAMES_MAX frames: `count` is one more than
- * that and the rest was dropped. */
+/* A whole message, borrowed for the call.  More than BUS_FRAMES_MAX frames: `count` is one more
+ * than that and the rest was dropped. */
 typedef void bus_message_fn(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
                             size_t count);
 
@@ -47,9 +47,9 @@ struct bus_limits {
     int socket_mode;           /* ipc file mode, 0: as made */
 };
 
-/* One context per process.  `runtime_dir` is where the channels' endpoints live.  bus_close belongs in
- * the worker's close (or a failed open): the harness must not turn its loop any more.  It waits at
- * most linger_ms for what is queued. */
+/* One context per process.  `runtime_dir` is where the channels' endpoints live.  bus_close
+ * belongs in the worker's close (or a failed open): the harness must not turn its loop any more.
+ *  It waits at most linger_ms for what is queued. */
 struct bus *bus_open(struct harness *harness, const char *runtime_dir, struct err *err);
 void bus_close(struct bus **bus, int64_t linger_ms);
 
@@ -59,7 +59,8 @@ struct bus_socket *bus_read(struct bus *bus, enum bus_channel channel, unsigned 
 struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned index,
                              struct err *err);
 
-/* A socket of our own bound to `endpoint` (ingest, admin).  ROUTER: handover, mandatory, heartbeats. */
+/* A socket of our own bound to `endpoint` (ingest, admin).  ROUTER: handover, mandatory,
+ * heartbeats. */
 struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *endpoint,
                             const struct bus_limits *limits, bus_message_fn *message, void *arg,
                             struct err *err);
@@ -68,7 +69,8 @@ void bus_drop(struct bus_socket **socket);
 /* Stops and resumes reading (back-pressure: the peer's queue fills, nothing is lost). */
 void bus_pause(struct bus_socket *socket, bool paused);
 
-/* Sends one message, or returns -1 without sending any of it: nobody there, or its queue is full. */
+/* Sends one message, or returns -1 without sending any of it: nobody there, or its queue is
+ * full. */
 int bus_send(struct bus_socket *socket, const struct bus_frame *frames, size_t count) MUST_CHECK;
 
 /* Room in the socket for at least one more message? */

@@ -1,8 +1,8 @@
 /*
  * bus_socket.c - one ZeroMQ socket: its options, its address, and the reading of whole messages.
  *
- * The hot path is bus_socket_serve: frames are received in place (zmq_msg_t, no copies), shown to the
- * owner as borrowed bytes, and released when its function returns.  A message has at most
+ * The hot path is bus_socket_serve: frames are received in place (zmq_msg_t, no copies), shown
+ * to the owner as borrowed bytes, and released when its function returns.  A message has at most
  * BUS_FRAMES_MAX frames; more are read and dropped one by one, so a hostile peer costs time, not
  * memory of ours (what libzmq itself holds is bounded by RLIMIT_DATA).
  *

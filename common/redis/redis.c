@@ -6,11 +6,11 @@
  *    +-----------------+---- anything wrong, or the deadline -----+-----------------------+
  *
  * Owns the socket (redis_link.c), the look-up (redis_lookup.c), the reader (redis_wire.c) and the
- * calls (redis_calls.c).  One attempt tries one address, in turn; between attempts a pause of random
- * length up to a limit that doubles to backoff_max_ms (full jitter), for ever.
+ * calls (redis_calls.c).  One attempt tries one address, in turn; between attempts a pause of
+ * random length up to a limit that doubles to backoff_max_ms (full jitter), for ever.
  *
- * Nothing here is freed from within an answer: what a reply asks for (LOADING: leave this server) is
- * noted and done when the replies at hand have all been answered.
+ * Nothing here is freed from within an answer: what a reply asks for (LOADING: leave this
+ * server) is noted and done when the replies at hand have all been answered.
  *
  * If we die on any line: commands that were sent may have been carried out; callers know.
  */
@@ -31,7 +31,7 @@
 
 static void fail(struct redis *redis, const char *why);
 
-/* --- the pause between attempts ------------------------------------------------------------------- */
+/* --- the pause between attempts ------------------------------------------------------------- */
 
 static int64_t pause_ms(const struct redis *redis)
 {
@@ -80,7 +80,7 @@ void redis_leave(struct redis *redis, enum redis_after after, const char *why)
     snprintf(redis->leave, sizeof redis->leave, "%s", why);
 }
 
-/* --- reading and writing -------------------------------------------------------------------------- */
+/* --- reading and writing -------------------------------------------------------------------- */
 
 static int read_some(struct redis *redis, struct err *err)
 {
@@ -148,7 +148,7 @@ void redis_greeted(struct redis *redis)
     redis->state(redis->arg, true, "");
 }
 
-/* --- an attempt ----------------------------------------------------------------------------------- */
+/* --- an attempt ----------------------------------------------------------------------------- */
 
 static void connect_to(struct redis *redis, const struct address *address)
 {
@@ -199,7 +199,8 @@ static void look_up(struct redis *redis)
         connect_to(redis, &found.address[0]);
         return;
     }
-    /* A look-up that outlived its attempt goes on: one thread waits for the name server, not many. */
+    /* A look-up that outlived its attempt goes on: one thread waits for the name server, not
+     * many. */
     if (redis->lookup != NULL && !lookup_of(redis->lookup, redis->url.host, redis->url.port))
         lookup_free(&redis->lookup);
     if (redis->lookup == NULL)
@@ -263,7 +264,7 @@ static void answer_lost(void *arg)
     calls_answer_lost(arg);
 }
 
-/* --- the door ------------------------------------------------------------------------------------- */
+/* --- the door ------------------------------------------------------------------------------- */
 
 int redis_url_check(const char *url, struct err *err)
 {

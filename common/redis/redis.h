@@ -36,8 +36,8 @@ struct redis_reply {
 
 typedef void redis_reply_fn(void *arg, const struct redis_reply *reply, const char *reason);
 
-/* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME), when it goes down,
- * and once if the first attempt fails. */
+/* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME), when it goes
+ * down, and once if the first attempt fails. */
 typedef void redis_state_fn(void *arg, bool up, const char *reason);
 
 struct redis_options {
@@ -71,7 +71,8 @@ enum redis_script {
 /* Checks the URL without connecting. */
 int redis_url_check(const char *url, struct err *err) MUST_CHECK;
 
-/* Copies the options.  NULL and `err` for a bad URL or no memory.  Connecting starts with the loop. */
+/* Copies the options.  NULL and `err` for a bad URL or no memory.  Connecting starts with the
+ * loop. */
 struct redis *redis_open(struct harness *harness, const struct redis_options *options,
                          redis_state_fn *state, void *arg, struct err *err);
 
@@ -87,8 +88,8 @@ size_t redis_outstanding(const struct redis *redis);
 void redis_command(struct redis *redis, int argc, const char *const *argv, const size_t *lengths,
                    redis_reply_fn *answer, void *arg);
 
-/* Runs a script: EVALSHA, and EVAL once after NOSCRIPT (answered later than commands given behind it).
- * argv = KEYS then ARGV. */
+/* Runs a script: EVALSHA, and EVAL once after NOSCRIPT (answered later than commands given
+ * behind it). argv = KEYS then ARGV. */
 void redis_script(struct redis *redis, enum redis_script script, int argc, const char *const *argv,
                   const size_t *lengths, redis_reply_fn *answer, void *arg);
 

@@ -1,12 +1,12 @@
 /*
  * redis_calls.c - the queue of calls: given, sent, answered in order, each exactly once.
  *
- * A call that can get no reply (no connection, queue full, no memory) stays in its place in the queue,
- * marked, and is answered with NULL when it comes to the head; so order holds for those as well.
- * The queue is bounded in calls and bytes; one call alone may be of any size.
+ * A call that can get no reply (no connection, queue full, no memory) stays in its place in the
+ * queue, marked, and is answered with NULL when it comes to the head; so order holds for those
+ * as well. The queue is bounded in calls and bytes; one call alone may be of any size.
  *
- * If we die on any line: a command that was sent may have been carried out or not.  Every script can
- * be run again.
+ * If we die on any line: a command that was sent may have been carried out or not.  Every script
+ * can be run again.
  */
 #include "common/redis/redis_inside.h"
 
@@ -23,7 +23,7 @@ struct call *call_new(redis_reply_fn *answer, void *arg)
     struct call *call = calloc(1, sizeof *call);
 
     if (call == NULL)
-        bug("no memory for a command"); /* no way left to answer it; custody does not depend on us */
+        bug("no memory for a command"); /* no way left to answer it */
     call->answer = answer;
     call->arg = arg;
     call->script = -1;

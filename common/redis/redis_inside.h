@@ -63,7 +63,7 @@ struct call *call_new(redis_reply_fn *answer, void *arg);
 void call_free(struct call **call);
 void calls_add(struct redis *redis, struct call *call); /* takes it, whatever the phase */
 void calls_lose(struct redis *redis);                   /* all of them: the connection is gone */
-void calls_answer_lost(struct redis *redis);            /* those at the head that nobody will answer */
+void calls_answer_lost(struct redis *redis); /* those at the head without a reply to come */
 void calls_reply(struct redis *redis, const struct redis_reply *reply);
 int calls_write(struct redis *redis, struct err *err) MUST_CHECK;
 

@@ -1,9 +1,10 @@
 /*
  * redis_link.c - the transport under the protocol: a non-blocking stream, TCP or Unix.
  *
- * Owns the socket and nothing else.  A peer that vanished without a FIN is found by keepalive (60 s,
- * each 30 s, three times) when idle and by TCP_USER_TIMEOUT while bytes of ours are unanswered.
- * If we die on any line: what was written may or may not arrive; callers treat both alike.
+ * Owns the socket and nothing else.  A peer that vanished without a FIN is found by keepalive
+ * (60 s, each 30 s, three times) when idle and by TCP_USER_TIMEOUT while bytes of ours are
+ * unanswered. If we die on any line: what was written may or may not arrive; callers treat both
+ * alike.
  */
 #include "common/redis/redis_link.h"
 
@@ -66,7 +67,8 @@ int link_open(struct redis_link *link, const struct address *to, int64_t user_ti
         link_close(link);
         return -1;
     }
-    /* EAGAIN: a Unix socket whose backlog is full.  It will not become writable: try again later. */
+    /* EAGAIN: a Unix socket whose backlog is full.  It will not become writable: try again
+     * later. */
     if (connect(link->fd, (const struct sockaddr *)&to->at, to->length) != 0 &&
         errno != EINPROGRESS) {
         err_errno(err, "cannot connect to Redis");

@@ -1,10 +1,11 @@
 /*
- * redis_lookup.c - a host name to addresses, off the loop: getaddrinfo blocks for as long as the name
- * servers like, so it runs in a detached helper thread and says through an eventfd that it is done.
+ * redis_lookup.c - a host name to addresses, off the loop: getaddrinfo blocks for as long as the
+ * name servers like, so it runs in a detached helper thread and says through an eventfd that it
+ * is done.
  *
- * A look-up is owned by two: the loop and its thread.  Whoever lets go last frees it; so a loop that
- * closes need not wait for a name server.  The thread touches nothing else and blocks all signals.
- * If we die on any line: nothing is lost, a look-up is a question.
+ * A look-up is owned by two: the loop and its thread.  Whoever lets go last frees it; so a loop
+ * that closes need not wait for a name server.  The thread touches nothing else and blocks all
+ * signals. If we die on any line: nothing is lost, a look-up is a question.
  */
 #include "common/redis/redis_lookup.h"
 

@@ -1,13 +1,13 @@
 /*
  * redis_script.c - running the scripts of scripts.def.
  *
- * The first use of a script on a connection sends its text (EVAL) and, behind it, SCRIPT LOAD, whose
- * answer is the SHA1 for all further uses; so this door computes no SHA1 of its own, and a server
- * that was replaced is found out by NOSCRIPT, after which the text is sent once.
+ * The first use of a script on a connection sends its text (EVAL) and, behind it, SCRIPT LOAD,
+ * whose answer is the SHA1 for all further uses; so this door computes no SHA1 of its own, and a
+ * server that was replaced is found out by NOSCRIPT, after which the text is sent once.
  *
- * The first line of a script says whether it runs while Redis is full: all but the push do, because the
- * drain must work then (custody P6).  A server before 7 does not know that line and fails to compile;
- * then it is left out, on that connection.
+ * The first line of a script says whether it runs while Redis is full: all but the push do,
+ * because the drain must work then (custody P6).  A server before 7 does not know that line and
+ * fails to compile; then it is left out, on that connection.
  *
  * If we die on any line: scripts either ran whole or not at all, and each can be run again.
  */

@@ -17,7 +17,8 @@ struct redis_url {
 };
 
 /* redis://[[user]:password@]host[:port][/db] or unix://[user:password@]/path, either with ?db=N.
- * User and password are percent-decoded.  The error never quotes the URL: it may hold a password. */
+ * User and password are percent-decoded.  The error never quotes the URL: it may hold a
+ * password. */
 int redis_url_parse(const char *text, struct redis_url *url, struct err *err) MUST_CHECK;
 
 #endif

@@ -1,13 +1,15 @@
 /*
- * redis_wire.c - the protocol: commands to bytes, bytes to replies.  The only file that sees hiredis.
+ * redis_wire.c - the protocol: commands to bytes, bytes to replies.  The only file that sees
+ * hiredis.
  *
  * Replies are read by hiredis' reader, which builds our own struct redis_reply through its object
- * functions: an array's items lie in one block, so nothing is converted or copied twice.  What Redis
- * sends is untrusted: sizes of arrays and of all that is buffered are bounded here, depth by hiredis.
+ * functions: an array's items lie in one block, so nothing is converted or copied twice.  What
+ * Redis sends is untrusted: sizes of arrays and of all that is buffered are bounded here, depth
+ * by hiredis.
  *
  * Commands are written here and not by redisFormatCommandArgv, because a script call is kept in two
- * pieces (the name of the script, its arguments): after NOSCRIPT only the first is made anew, and an
- * envelope of some megabytes is never copied a second time.
+ * pieces (the name of the script, its arguments): after NOSCRIPT only the first is made anew,
+ * and an envelope of some megabytes is never copied a second time.
  *
  * Pure: memory in, memory out.
  */
@@ -27,7 +29,7 @@ struct wire_reader {
     size_t bytes_max, fed; /* fed: bytes since the last whole reply */
 };
 
-/* --- commands ---------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------- */
 
 static size_t argument_length(int i, const char *const *argv, const size_t *lengths)
 {
@@ -67,7 +69,7 @@ void wire_free(struct wire_text *text)
     *text = (struct wire_text){NULL, 0};
 }
 
-/* --- replies ----------------------------------------------------------------------------------- */
+/* --- replies -------------------------------------------------------------------------------- */
 
 /* Where the reader's next object belongs: a slot of its parent's items, or a block of its own. */
 static struct redis_reply *place(const redisReadTask *task)
@@ -172,8 +174,8 @@ void wire_reply_free(struct redis_reply **reply)
 struct wire_reader *wire_reader_new(size_t bytes_max)
 {
     /* hiredis wants a pointer to non-const and never writes there. */
-    static const redisReplyObjectFunctions functions = {make_text, make_array, make_number, make_nil,
-                                                        free_object};
+    static const redisReplyObjectFunctions functions = {make_text, make_array, make_number,
+                                                        make_nil, free_object};
     struct wire_reader *reader = calloc(1, sizeof *reader);
 
     if (reader == NULL)

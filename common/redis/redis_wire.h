@@ -16,7 +16,8 @@ struct wire_text {
     size_t length;
 };
 
-/* A number of bulk strings; `announce` puts in front of them how many follow in all (0: nothing). */
+/* A number of bulk strings; `announce` puts in front of them how many follow in all (0:
+ * nothing). */
 int wire_encode(struct wire_text *text, int announce, int argc, const char *const *argv,
                 const size_t *lengths) MUST_CHECK;
 void wire_free(struct wire_text *text);

@@ -2,15 +2,16 @@
  * pending.c - batches that are in Redis and not yet known to be applied.
  *
  * A batch is asked for again (custody P3) when
- *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself not: the
+ *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself
+ *     not: the
  *     list can vanish alone; two, because ranges and counts of one look are read at one moment, but
  *     a batch may be applied under its former push;
- *   - or repush_ms after its push, doubling to 15 times that, provided that anything was popped since:
- *     while nobody drains the queue (PostgreSQL is down for hours), it stands there, and copies of it
- *     would only fill the queue.
- * To push again is always safe: the ledger knows the batch.  Not to push again is what loses: so every
- * doubt is for pushing.  A batch is forgotten when it is applied, when a generation begins (its lane
- * sends everything again), or when its lane does not answer PENDING_ASKS_MAX times.
+ *   - or repush_ms after its push, doubling to 15 times that, provided that anything was popped
+ *     since: while nobody drains the queue (PostgreSQL is down for hours), it stands there, and
+ *     copies of it would only fill the queue.
+ * To push again is always safe: the ledger knows the batch.  Not to push again is what loses: so
+ * every doubt is for pushing.  A batch is forgotten when it is applied, when a generation begins
+ * (its lane sends everything again), or when its lane does not answer PENDING_ASKS_MAX times.
  *
  * Pure; bounded by PENDING_MAX.  If the process dies, all this is forgotten, and the next writer is
  * sent everything that is not applied.

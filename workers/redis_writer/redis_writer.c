@@ -2,9 +2,9 @@
  * redis_writer.c - moves sealed batches from the aggregators' spools into the queue in Redis, and
  * brings back what PostgreSQL has applied.
  *
- * Its own process, so that a Redis that hangs or refuses never stops ingest.  Owns one connection to
- * Redis and both channels; holds nothing durable and is never the only holder of anything: a batch is
- * in its lane's spool until PostgreSQL has it.
+ * Its own process, so that a Redis that hangs or refuses never stops ingest.  Owns one
+ * connection to Redis and both channels; holds nothing durable and is never the only holder of
+ * anything: a batch is in its lane's spool until PostgreSQL has it.
  *
  *   writer_lanes.c   what it says to the lanes and hears from them
  *   writer_redis.c   what it says to Redis
@@ -12,7 +12,8 @@
  *   epochs.c         remembers what the lanes were told
  *
  * If we die on any line: the next redis_writer has another id, says hello, and is sent every batch
- * that is not applied.  What was pushed already is then in the queue twice; the ledger counts it once.
+ * that is not applied.  What was pushed already is then in the queue twice; the ledger counts it
+ * once.
  */
 #include "workers/redis_writer/writer.h"
 
@@ -46,14 +47,15 @@ static void say_hello(void *arg)
     lanes_hello(writer);
     timer_in_ms(writer->hello, all_lanes_heard(writer) ? HELLO_MS : HELLO_FIRST_MS);
     harness_status(writer->harness,
-                   "redis %s, generation %.8s, %zu held, %zu outstanding, queue %" PRId64 " bytes%s",
+                   "redis %s, generation %.8s, %zu held, %zu outstanding, queue %" PRId64
+                   " bytes%s",
                    redis_up(writer->redis) ? "up" : "down",
                    writer->generation[0] != '\0' ? writer->generation : "unknown", writer->held,
                    writer->pending.count, writer->queue_bytes, writer->full ? " (full)" : "");
 }
 
-/* Draining: what the lanes sent is pushed, as far as Redis takes it; then we leave.  Twice found empty,
- * because a batch may still lie in the channel. */
+/* Draining: what the lanes sent is pushed, as far as Redis takes it; then we leave.  Twice found
+ * empty, because a batch may still lie in the channel. */
 static bool drained(struct writer *writer)
 {
     bool empty = !redis_up(writer->redis) || writer->full ||

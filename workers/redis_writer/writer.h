@@ -56,7 +56,8 @@ struct writer {
 };
 
 /* writer_lanes.c: the two channels. */
-void lanes_batch(void *arg, struct bus_socket *socket, const struct bus_frame *frames, size_t count);
+void lanes_batch(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                 size_t count);
 void lanes_hello(struct writer *writer);
 void lanes_tell_applied(struct writer *writer);
 bool lanes_again(void *arg, const struct pending_batch *batch);

@@ -2,12 +2,15 @@
  * writer_redis.c - what redis_writer says to Redis: look, push, renew.
  *
  * Rules (custody P3):
- *   - nothing is pushed before a look has answered on this connection: the generation is read first;
+ *   - nothing is pushed before a look has answered on this connection: the generation is read
+ *   first;
  *   - a generation that is not ours: Redis lost state.  Forget tickets and what is held, tell every
  *     lane what is applied, then say hello under the new one: the lanes send everything again;
- *   - a ticket of ours that Redis has not counted, or another server behind the same address: it may
+ *   - a ticket of ours that Redis has not counted, or another server behind the same address: it
+ *   may
  *     have gone back in time without noticing: renew the generation;
- *   - a push without an answer is pushed again: twice in the queue is harmless, the ledger knows it.
+ *   - a push without an answer is pushed again: twice in the queue is harmless, the ledger knows
+ *   it.
  * One push at a time; the batch stays in memory until Redis has said ok.
  */
 #include "workers/redis_writer/writer.h"
@@ -49,7 +52,7 @@ static void complain(struct writer *writer, const char *what, const struct redis
              redis_refusal_name(redis_refused(reply)), reason);
 }
 
-/* --- look ------------------------------------------------------------------------------------------ */
+/* --- look ----------------------------------------------------------------------------------- */
 
 static int64_t repush_ms(const struct writer *writer)
 {
@@ -101,8 +104,8 @@ static void begin_generation(struct writer *writer, const char *generation)
     epochs_untold(&writer->epochs);
 }
 
-/* The ranges of the epochs that were asked for in this look.  The table may have changed since: each
- * epoch knows itself where its answer stands. */
+/* The ranges of the epochs that were asked for in this look.  The table may have changed since:
+ * each epoch knows itself where its answer stands. */
 static void take_ranges(struct writer *writer, const struct redis_reply *reply)
 {
     struct ranges *ranges = malloc(sizeof *ranges);
@@ -224,7 +227,7 @@ void redis_look(struct writer *writer)
     free(argv);
 }
 
-/* --- which server ---------------------------------------------------------------------------------- */
+/* --- which server --------------------------------------------------------------------------- */
 
 static void find_line(const char *text, const char *name, char *value, size_t size)
 {
@@ -272,7 +275,7 @@ void redis_lost(struct writer *writer)
     writer->known = false;
 }
 
-/* --- push ------------------------------------------------------------------------------------------ */
+/* --- push ----------------------------------------------------------------------------------- */
 
 static void take_ticket(struct writer *writer, const struct redis_reply *reply)
 {
@@ -287,8 +290,8 @@ static void take_ticket(struct writer *writer, const struct redis_reply *reply)
     snprintf(pushed.identity.epoch, sizeof pushed.identity.epoch, "%s", held->batch.epoch);
     stats_add(writer->stats, METRIC_batches_pushed_total, 1);
     stats_set(writer->stats, METRIC_queue_bytes, writer->queue_bytes);
-    /* Not remembered: not said to be pushed either, so the lane's credit stays used; it is sent again
-     * under the next generation or writer. */
+    /* Not remembered: not said to be pushed either, so the lane's credit stays used; it is sent
+     * again under the next generation or writer. */
     if (pending_pushed(&writer->pending, &pushed, mono_now(), repush_ms(writer)) == 0)
         lanes_pushed(writer, &held->batch);
     held_drop_first(writer);
