@@ -1,13 +1,12 @@
 /*
  * test_flusher_pure.c - what the flusher decides: lease, bisection, multiranges, sums, COPY text.
- * links: workers/db_flusher/lease.c workers/db_flusher/poison.c workers/db_flusher/ranges.c workers/db_flusher/tally.c workers/db_flusher/merge.c workers/db_flusher/text.c workers/db_flusher/sha1.c common/money/money.c common/event/event.c common/base/err.c common/base/clock.c
+ * links: workers/db_flusher/lease.c workers/db_flusher/poison.c workers/db_flusher/tally.c workers/db_flusher/merge.c workers/db_flusher/text.c workers/db_flusher/sha1.c common/money/money.c common/event/event.c common/base/err.c common/base/clock.c
  * libs: libsodium
  */
 #include "workers/db_flusher/lease.h"
 #include "workers/db_flusher/load.h"
 #include "workers/db_flusher/merge.h"
 #include "workers/db_flusher/poison.h"
-#include "workers/db_flusher/ranges.h"
 #include "workers/db_flusher/text.h"
 
 #include <setjmp.h>
@@ -96,38 +95,6 @@ static void test_poison(void **state)
     poison_begin(&poison, verdict, 10, 20);
     poison_trial(&poison, true); /* the synthetic one refused */
     assert_int_equal(poison.state, POISON_SCHEMA);
-}
-
-static void test_ranges(void **state)
-{
-    static const struct {
-        const char *text;
-        uint64_t seq;
-        int have;
-    } rows[] = {
-        {"{}", 1, 0},
-        {"{[1,2)}", 1, 1},
-        {"{[1,2)}", 2, 0},
-        {"{[1,6),[8,9)}", 8, 1},
-        {"{[1,6),[8,9)}", 7, 0},
-        {"{[1,6),[8,9)}", 9, 0},
-        {"{(,5)}", 4, 1},
-        {"{[5,)}", 4000000, 1},
-        {"{(,)}", 1, 1},
-        {"", 1, -1},
-        {"{", 1, -1},
-        {"{[1,2)", 1, -1},
-        {"{[1,2)}x", 1, -1},
-        {"{[1,2]}", 1, -1},
-        {"{[1;2)}", 1, -1},
-        {"{[1,2),}", 1, -1},
-        {"{[99999999999999999999,2)}", 1, -1},
-        {"{}", UINT64_MAX, -1},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        assert_int_equal(ranges_have(rows[i].text, rows[i].seq), rows[i].have);
 }
 
 #define S(text) ((struct slice){text, sizeof(text) - 1})
@@ -237,7 +204,7 @@ static void test_sha1(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lease), cmocka_unit_test(test_poison), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_lease), cmocka_unit_test(test_poison),
         cmocka_unit_test(test_copy),  cmocka_unit_test(test_member), cmocka_unit_test(test_merge),
         cmocka_unit_test(test_sha1),
     };

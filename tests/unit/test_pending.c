@@ -1,6 +1,6 @@
 /*
  * test_pending.c - which batches are forgotten, which are asked for again.
- * links: workers/redis_writer/pending.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/clock.c common/base/err.c
+ * links: workers/redis_writer/pending.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/clock.c common/base/err.c
  */
 #include "workers/redis_writer/pending.h"
 
@@ -41,10 +41,7 @@ static void push(struct pending *pending, uint64_t seq, int64_t ticket, int64_t 
 
 static void apply(struct pending *pending, const char *text)
 {
-    struct ranges ranges;
-
-    assert_int_equal(ranges_parse(&ranges, text), 0);
-    pending_applied(pending, "e", &ranges);
+    pending_applied(pending, "e", text);
 }
 
 static size_t sweep(struct pending *pending, int64_t popped, int64_t ms, struct asked *asked)
@@ -52,27 +49,6 @@ static size_t sweep(struct pending *pending, int64_t popped, int64_t ms, struct 
     asked->count = 0;
     pending_sweep(pending, popped, mono_after_ms(start, ms), REPUSH_MS, ask, asked);
     return asked->count;
-}
-
-static void ranges_are_read_strictly(void **state)
-{
-    static const char *const bad[] = {"",        "{",        "[1,2)",     "{[1,2]}",   "{[1,2)",
-                                      "{[1,2)}x", "{[,2)}",   "{[1,)}",    "{(1,2)}",   "{[1,2),}",
-                                      "{ [1,2)}", "{[a,2)}",  "{,[1,2)}",  "{[1,2),x}", "{[1 ,2)}",
-                                      "{[99999999999999999999,2)}"};
-    struct ranges ranges;
-
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(bad); i++)
-        if (ranges_parse(&ranges, bad[i]) == 0)
-            fail_msg("accepted: %s", bad[i]);
-    assert_int_equal(ranges_parse(&ranges, "{}"), 0);
-    assert_false(ranges_hold(&ranges, 1));
-    assert_int_equal(ranges_parse(&ranges, "{[1,6),[8,9),[20,30)}"), 0);
-    for (uint64_t seq = 0; seq < 40; seq++)
-        assert_int_equal(ranges_hold(&ranges, seq),
-                         (seq >= 1 && seq < 6) || seq == 8 || (seq >= 20 && seq < 30));
-    assert_false(ranges_hold(&ranges, UINT64_MAX));
 }
 
 static void applied_is_forgotten(void **state)
@@ -154,7 +130,6 @@ static void tickets_tell_a_redis_that_went_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges_are_read_strictly),
         cmocka_unit_test(applied_is_forgotten),
         cmocka_unit_test(popped_and_not_applied_is_asked_for),
         cmocka_unit_test(time_counts_while_somebody_drains),

@@ -1,10 +1,9 @@
 /*
  * test_window.c - the dedupe window and the multirange reader.
  *
- * links: workers/aggregator/window.c workers/aggregator/ranges.c common/batch/crc32c.c common/base/err.c
+ * links: workers/aggregator/window.c common/batch/crc32c.c common/base/err.c
  * libs: libsodium
  */
-#include "workers/aggregator/ranges.h"
 #include "workers/aggregator/window.h"
 
 #include "common/base/attr.h"
@@ -112,22 +111,6 @@ static void image(void **state)
     window_free(&back);
 }
 
-static void multiranges(void **state)
-{
-    static const char *const bad[] = {"", "{", "[1,2)", "{[1,2]}", "{[1,2),}", "{[1,2)}x", "{(1,2)}",
-                                      "{[1,)}", "{[99999999999999999999999,2)}"};
-
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(bad); i++)
-        assert_false(ranges_valid(bad[i]));
-    assert_true(ranges_valid("{}"));
-    assert_false(ranges_contain("{}", 1));
-    assert_true(ranges_contain("{[1,13),[15,16)}", 12));
-    assert_false(ranges_contain("{[1,13),[15,16)}", 13));
-    assert_true(ranges_contain("{[1,13),[15,16)}", 15));
-    assert_false(ranges_contain("{[1,13),[15,16)}", 16));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,7 +118,6 @@ int main(void)
         cmocka_unit_test(oldest_gives_way),
         cmocka_unit_test(removal),
         cmocka_unit_test(image),
-        cmocka_unit_test(multiranges),
     };
 
     return cmocka_run_group_tests_name("window", tests, NULL, NULL);

@@ -13,7 +13,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "workers/aggregator/ranges.h"
+#include "common/batch/ranges.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -220,7 +220,7 @@ unsigned lane_applied(struct lane *lane, const char *epoch, const char *ranges, 
 {
     unsigned back = 0;
 
-    if (!ranges_valid(ranges))
+    if (ranges_have(ranges, 0) < 0)
         return 0;
     for (size_t i = 0; i < lane->count; i++) {
         struct sealed *sealed = &lane->sealed[i];
@@ -228,7 +228,7 @@ unsigned lane_applied(struct lane *lane, const char *epoch, const char *ranges, 
 
         if (strcmp(lane->epochs[sealed->epoch], epoch) != 0)
             continue;
-        applied = ranges_contain(ranges, sealed->seq);
+        applied = ranges_have(ranges, sealed->seq) == 1;
         if (applied == sealed->applied)
             continue;
         back += !applied;

@@ -18,7 +18,7 @@
 #include "common/base/log.h"
 #include "workers/db_flusher/flush_parts.h"
 #include "common/pg/schema.h"
-#include "workers/db_flusher/ranges.h"
+#include "common/batch/ranges.h"
 
 #include <sodium.h>
 #include <stdio.h>

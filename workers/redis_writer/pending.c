@@ -3,8 +3,7 @@
  *
  * A batch is asked for again (custody P3) when
  *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself
- *     not: the
- *     list can vanish alone; two, because ranges and counts of one look are read at one moment, but
+ *     not: the list can vanish alone; two, because ranges and counts of one look are read at one moment, but
  *     a batch may be applied under its former push;
  *   - or repush_ms after its push, doubling to 15 times that, provided that anything was popped
  *     since: while nobody drains the queue (PostgreSQL is down for hours), it stands there, and
@@ -18,54 +17,12 @@
  */
 #include "workers/redis_writer/pending.h"
 
-#include <errno.h>
+#include "common/batch/ranges.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #define REPUSH_TIMES_MAX 15
-
-int ranges_parse(struct ranges *ranges, const char *text)
-{
-    char *end;
-
-    ranges->count = 0;
-    if (*text++ != '{')
-        return -1;
-    while (*text == '[') {
-        if (ranges->count == RANGES_MAX)
-            return -1;
-        errno = 0;
-        ranges->range[ranges->count].low = strtoll(text + 1, &end, 10);
-        if (end == text + 1 || *end != ',' || errno != 0)
-            return -1;
-        text = end + 1;
-        ranges->range[ranges->count].high = strtoll(text, &end, 10);
-        if (end == text || *end != ')' || errno != 0)
-            return -1;
-        ranges->count++;
-        text = end + 1;
-        if (*text == ',' && text[1] == '[')
-            text++;
-    }
-    return *text == '}' && text[1] == '\0' ? 0 : -1;
-}
-
-bool ranges_hold(const struct ranges *ranges, uint64_t seq)
-{
-    size_t from = 0, to = ranges->count;
-
-    if (seq > INT64_MAX)
-        return false;
-    while (from < to) {
-        size_t middle = from + (to - from) / 2;
-
-        if ((int64_t)seq >= ranges->range[middle].high)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from < ranges->count && (int64_t)seq >= ranges->range[from].low;
-}
 
 void pending_cleanup(struct pending *pending)
 {
@@ -155,12 +112,12 @@ static size_t settle(struct pending *pending)
     return before - kept;
 }
 
-size_t pending_applied(struct pending *pending, const char *epoch, const struct ranges *ranges)
+size_t pending_applied(struct pending *pending, const char *epoch, const char *ranges)
 {
     for (size_t i = 0; i < pending->count; i++) {
         struct pending_batch *batch = &pending->batch[i];
 
-        if (strcmp(batch->identity.epoch, epoch) != 0 || !ranges_hold(ranges, batch->identity.seq))
+        if (strcmp(batch->identity.epoch, epoch) != 0 || ranges_have(ranges, batch->identity.seq) != 1)
             continue;
         batch->applied = true;
         if (batch->ticket > pending->newest_applied)

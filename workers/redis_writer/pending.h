@@ -33,18 +33,6 @@ struct pending {
     int64_t newest_applied; /* highest ticket of ours that was applied */
 };
 
-/* Ranges as PostgreSQL writes an int8multirange: "{[1,6),[8,9)}". */
-#define RANGES_MAX 1024
-struct ranges {
-    struct {
-        int64_t low, high; /* low <= seq < high */
-    } range[RANGES_MAX];
-    size_t count;
-};
-
-int ranges_parse(struct ranges *ranges, const char *text) MUST_CHECK;
-bool ranges_hold(const struct ranges *ranges, uint64_t seq);
-
 void pending_cleanup(struct pending *pending);
 void pending_forget(struct pending *pending); /* a generation begins: tickets mean nothing now */
 
@@ -58,8 +46,8 @@ int pending_pushed(struct pending *pending, const struct pending_batch *pushed, 
 /* Redis counts fewer pushes than one of our tickets: it went back in time. */
 bool pending_went_back(const struct pending *pending, int64_t pushed);
 
-/* What is applied of an epoch.  Returns how many batches it settled. */
-size_t pending_applied(struct pending *pending, const char *epoch, const struct ranges *ranges);
+/* What is applied of an epoch (see common/batch/ranges.h).  Returns how many batches it settled. */
+size_t pending_applied(struct pending *pending, const char *epoch, const char *ranges);
 
 /* After a look: `again` is told each batch to ask for; it returns false if it could not ask. */
 typedef bool pending_again_fn(void *arg, const struct pending_batch *batch);

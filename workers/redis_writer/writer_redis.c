@@ -16,6 +16,7 @@
 #include "workers/redis_writer/writer.h"
 
 #include "common/base/log.h"
+#include "common/batch/ranges.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -108,9 +109,7 @@ static void begin_generation(struct writer *writer, const char *generation)
  * each epoch knows itself where its answer stands. */
 static void take_ranges(struct writer *writer, const struct redis_reply *reply)
 {
-    struct ranges *ranges = malloc(sizeof *ranges);
-
-    for (size_t i = 0; ranges != NULL && i < writer->epochs.count; i++) {
+    for (size_t i = 0; i < writer->epochs.count; i++) {
         struct epoch *epoch = &writer->epochs.epoch[i];
         const char *value, *space;
 
@@ -121,12 +120,11 @@ static void take_ranges(struct writer *writer, const struct redis_reply *reply)
             value = "";
         (void)epoch_says(epoch, value);
         space = strchr(value, ' ');
-        if (space != NULL && ranges_parse(ranges, space + 1) == 0)
-            pending_applied(&writer->pending, epoch->name, ranges);
+        if (space != NULL && ranges_have(space + 1, 0) >= 0)
+            pending_applied(&writer->pending, epoch->name, space + 1);
         else if (value[0] != '\0')
             complain(writer, "look", NULL, "applied ranges that are none");
     }
-    free(ranges);
 }
 
 static bool all_epochs_looked(struct writer *writer)

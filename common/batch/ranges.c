@@ -2,37 +2,41 @@
  * ranges.c - reads an int8multirange.  See ranges.h.
  *
  * Strict: what is not exactly the form that the server writes is refused, and the caller then moves
- * nothing: guessing here would count a batch twice or lose it.  Pure.
+ * nothing: guessing here would count a batch twice or lose it.  The text is walked each time: it is
+ * short, because neighbours merge.  Pure.
  */
-#include "workers/db_flusher/ranges.h"
+#include "common/batch/ranges.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* "[low,high)" with either bound left out; bounds are canonical, [ and ), for int8. */
-static const char *read_one(const char *at, int64_t *low, int64_t *high)
+static const char *read_bound(const char *at, int64_t *bound)
 {
     char *end;
 
+    if (*at != '-' && (*at < '0' || *at > '9'))
+        return NULL; /* strtoll would let blanks and '+' pass */
+    errno = 0;
+    *bound = strtoll(at, &end, 10);
+    return errno == 0 ? end : NULL;
+}
+
+/* "[low,high)", "(,high)", "[low,)" or "(,)": the canonical forms of int8. */
+static const char *read_one(const char *at, int64_t *low, int64_t *high)
+{
+    char open = *at;
+
     *low = INT64_MIN;
     *high = INT64_MAX;
-    if (*at != '[' && *at != '(')
+    if (open != '[' && open != '(')
         return NULL;
-    errno = 0;
-    if (*++at != ',') {
-        *low = strtoll(at, &end, 10);
-        if (end == at || errno)
-            return NULL;
-        at = end;
-    }
+    at++;
+    if (open == '[' && (at = read_bound(at, low)) == NULL)
+        return NULL;
     if (*at++ != ',')
         return NULL;
-    if (*at != ')') {
-        *high = strtoll(at, &end, 10);
-        if (end == at || errno)
-            return NULL;
-        at = end;
-    }
+    if (*at != ')' && (at = read_bound(at, high)) == NULL)
+        return NULL;
     return *at == ')' ? at + 1 : NULL;
 }
 
