@@ -30,8 +30,6 @@ const char *json_text(struct json_out *out, size_t *length);
 void json_clear(struct json_out *out);
 
 /* Reader: events to a table of functions.  Returning false from one stops the parse. */
-#define JSON_DEPTH_MAX 64
-
 struct json_handler {
     bool (*null)(void *arg);
     bool (*boolean)(void *arg, bool value);
@@ -50,7 +48,7 @@ struct json_in *json_in_new(const struct json_handler *handler, void *arg);
 void json_in_free(struct json_in **in);
 
 /* Parses one whole text with exactly one value.  0, or -1 with err (syntax, UTF-8, a lone surrogate,
- * depth, stopped) and *offset = the byte where it went wrong.  Reusable; repeated keys are the
+ * stopped) and *offset = the byte where it went wrong.  Reusable; repeated keys are the
  * handler's affair (json_keys). */
 int json_parse(struct json_in *in, const char *text, size_t length, size_t *offset,
                struct err *err) MUST_CHECK;

@@ -3,7 +3,8 @@
  *
  * yajl takes the text apart; what it lets pass and we do not is looked at here: the whole text is
  * UTF-8 (checked once, in front, eight bytes at a time; yajl's own check is off), no escape is half
- * of a surrogate pair, exactly one value, a bound on depth.  Numbers go on as they were written.
+ * of a surrogate pair, exactly one value.  Numbers go on as they were written.  Depth
+ * is the handler's to bound: yajl keeps one byte per level, so the length of the text bounds it.
  * A handle lives for one text: after a syntax error yajl's cannot be used again.
  * Owns nothing of the caller's; the handler gets borrowed text.
  */
@@ -19,8 +20,6 @@ struct json_in {
     const struct json_handler *handler;
     void *arg;
     yajl_handle yajl; /* while a text is parsed */
-    unsigned depth;
-    bool too_deep;
 };
 
 static int on_null(void *arg)
@@ -58,24 +57,17 @@ static int on_key(void *arg, const unsigned char *text, size_t length)
     return in->handler->key(in->arg, (const char *)text, length);
 }
 
-static bool deeper(struct json_in *in)
-{
-    in->too_deep = ++in->depth > JSON_DEPTH_MAX;
-    return !in->too_deep;
-}
-
 static int on_start_object(void *arg)
 {
     struct json_in *in = arg;
 
-    return deeper(in) && in->handler->start_object(in->arg);
+    return in->handler->start_object(in->arg);
 }
 
 static int on_end_object(void *arg)
 {
     struct json_in *in = arg;
 
-    in->depth--;
     return in->handler->end_object(in->arg);
 }
 
@@ -83,14 +75,13 @@ static int on_start_array(void *arg)
 {
     struct json_in *in = arg;
 
-    return deeper(in) && in->handler->start_array(in->arg);
+    return in->handler->start_array(in->arg);
 }
 
 static int on_end_array(void *arg)
 {
     struct json_in *in = arg;
 
-    in->depth--;
     return in->handler->end_array(in->arg);
 }
 
@@ -187,8 +178,6 @@ static int run(struct json_in *in, const char *text, size_t length, size_t *offs
     }
     if (status == yajl_status_ok)
         return 0;
-    if (in->too_deep)
-        return err_set(err, "nested deeper than %d", JSON_DEPTH_MAX);
     if (status == yajl_status_client_canceled)
         return err_set(err, "stopped");
     return say_syntax(in, text, length, err);
@@ -206,8 +195,6 @@ int json_parse(struct json_in *in, const char *text, size_t length, size_t *offs
         *offset = (size_t)(lone - text);
         return err_set(err, "half of a surrogate pair");
     }
-    in->depth = 0;
-    in->too_deep = false;
     in->yajl = yajl_alloc(&callbacks, NULL, in);
     if (in->yajl == NULL)
         return err_set(err, "out of memory");
