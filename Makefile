@@ -117,13 +117,14 @@ $(foreach t,$(notdir $(basename $(UNIT_SRC))),$(eval $(call unit_rule,$(t))))
 unit: $(UNIT_EXE) ## build and run the unit tests
 	@for t in $(UNIT_EXE); do $$t || exit 1; done
 
-.PHONY: test test-built check golden golden-update check-flow check-fault lint model asan-tests
+.PHONY: test test-built check golden golden-update check-flow check-fault lint model model-deep
 test: ## packages, build, every test (what CI runs)
 	$(DEPS) test
 	+$(MAKE) --no-print-directory test-built
 test-built: all lint unit
 	+$(MAKE) --no-print-directory MODE=asan all unit
-	$(if $(wildcard tests/model/check.sh),tests/model/check.sh quick)
+	+$(MAKE) --no-print-directory MODE=asan FUZZ="fuzz_decode fuzz_envelope fuzz_segment" fuzz-built
+	tests/model/check.sh quick
 	$(PYTEST) -q $(PYTEST_DIRS)
 	SPENDD_BUILD_DIR=build/asan $(PYTEST) -q tests/flow
 check: all unit golden lint ## the tests that take seconds: unit, golden, lint
@@ -135,10 +136,41 @@ check-flow: all ## the whole daemon on real servers
 	$(PYTEST) -q tests/flow
 check-fault: all ## the whole daemon, with everything dying around it
 	$(PYTEST) -q tests/fault
-model: ## the model of the custody chain, all of it (make test runs the quick set)
-	tests/model/check.sh
+model: ## the model of the custody chain, the quick set (make test runs it too)
+	tests/model/check.sh quick
+model-deep: ## the model with more faults: a quarter of an hour
+	tests/model/check.sh deep
 lint: ## dependency rule, doors, sizes, names, paths in papers
 	tests/lint/lint.sh
+
+# --- fuzz ------------------------------------------------------------------------------------------
+# tests/fuzz/fuzz_NAME.c: one driver each, sanitized; "libs:" as in the unit tests.
+FUZZ_SECONDS ?= 10
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ     := $(notdir $(basename $(FUZZ_SRC)))
+FUZZ_EXE := $(FUZZ:%=$(BUILD)/tests/fuzz/%)
+define fuzz_rule
+$(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/samples.o $(LIBSPENDD)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs yajl libsodium $(shell sed -n 's/^ \* libs: *//p' tests/fuzz/$(1).c)) -lpthread
+endef
+$(foreach f,$(FUZZ),$(eval $(call fuzz_rule,$(f))))
+
+.PHONY: fuzz fuzz-built
+fuzz: ## mutated input under ASan and UBSan: FUZZ_SECONDS=10 each, FUZZ="fuzz_event fuzz_msg"
+	+$(MAKE) --no-print-directory MODE=asan fuzz-built
+fuzz-built: $(FUZZ_EXE)
+	@for f in $(FUZZ_EXE); do $$f $(FUZZ_SECONDS) || exit 1; done
+
+# --- bench -----------------------------------------------------------------------------------------
+LOAD := $(BUILD)/tests/bench/load
+$(LOAD): $(BUILD)/tests/bench/load.o $(LIBSPENDD)
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread
+
+.PHONY: bench mutants
+bench: all $(LOAD) ## every figure with its limit beside it; BENCH="ingest merge" for some of them
+	$(PYTHON) tests/bench/bench.py $(BENCH)
+mutants: all ## variants whose custody is broken on purpose: each must be caught, for the right reason
+	$(PYTHON) tests/mutants/mutants.py $(MUTANTS)
 
 # --- install, format --------------------------------------------------------------------------------
 bindir     := $(PREFIX)/bin

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 
+from . import daemon
 from .servers import tail_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -49,7 +50,7 @@ class LoneFlusher:
             value = str(value).lower() if isinstance(value, bool) else str(value)
             ours.send(bytes([SETTING]) + _str(field) + _str(value))
         ours.send(bytes([SETTINGS_END]) + struct.pack("<II", 0, 1))
-        program = os.path.join(build or os.path.join(ROOT, "build", os.environ.get("MODE", "release")),
+        program = os.path.join(build or daemon.BUILD,
                                "libexec/spendd/db_flusher")
         line, page = theirs.fileno(), self.page
 

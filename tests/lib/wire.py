@@ -143,7 +143,9 @@ def _literals(text):
 def scripts():
     """name -> lua.  The C preprocessor reads scripts.def, as it does for the daemon."""
     program = "#define SCRIPT(name, keys, oom, ...) @@ name oom @@ __VA_ARGS__\n#include \"common/redis/scripts.def\"\n"
-    text = subprocess.run(["cc", "-E", "-P", "-I", ROOT, "-x", "c", "-"], input=program, capture_output=True, text=True,
+    mutant = os.environ.get("SPENDD_MUTANT")  # of the build under test (tests/mutants)
+    defines = [f"-DMUTANT_{mutant}"] if mutant else []
+    text = subprocess.run(["cc", "-E", "-P", *defines, "-I", ROOT, "-x", "c", "-"], input=program, capture_output=True, text=True,
                           check=True).stdout
     head = {"ALLOW_OOM": "#!lua flags=allow-oom\n", "REFUSE_OOM": "#!lua\n"}
     parts = re.split(r"@@ (\w+) (\w+) @@", text)[1:]

@@ -153,6 +153,12 @@ static void heard_hello(struct deliver *deliver, const struct msg_writer_hello *
         deliver->greeted = false;
     if (!new_writer && strcmp(hello->generation, deliver->generation) == 0)
         return;
+#ifdef MUTANT_NO_REPUSH /* tests/mutants: what an earlier generation got is taken for pushed */
+    if (!new_writer && deliver->generation[0] != '\0') {
+        snprintf(deliver->generation, sizeof deliver->generation, "%s", hello->generation);
+        return;
+    }
+#endif
     deliver->writer = hello->writer;
     snprintf(deliver->generation, sizeof deliver->generation, "%s", hello->generation);
     deliver->round++;

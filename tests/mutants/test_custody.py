@@ -1,0 +1,183 @@
+"""One short test per rule of custody that a mutant breaks: each states the rule at the very place where
+it would be broken, because further on another net (push again, ledger, event check) catches the record.
+They pass on a build that is not broken, and belong to `make mutants`.
+"""
+import os
+
+import psycopg2
+import pytest
+
+from lib import conservation
+from lib.daemon import WORKERS, Stack
+from lib.events import Generator, batches
+from lib.faults import Faults
+from lib.producer import Asker, Producer
+from lib.waiting import wait_until
+from lib.wire import Queue, envelope, event_record, uuid7
+
+SEED = 31
+
+
+@pytest.fixture
+def away(place):
+    """An instance whose database does not exist yet: what it takes goes to Redis and stays there."""
+    made = Stack(place)
+    made.redis.start()
+    instance = made.spendd().start(ready=("aggregator", "redis_writer"))
+    yield made, instance, Queue(made.redis.client())
+    made.close()
+
+
+def send_one(instance, name):
+    event = Generator(SEED, name).one()
+    asker = Asker(instance.ingest)
+    kind, answer = asker.events([event])
+    asker.close()
+    assert kind == "A1" and answer["accepted"] == 1
+    return event
+
+
+def queued(queue, count, instance, what):
+    wait_until(lambda: queue.client.llen(queue.key("queue")) >= count, 20, what, [instance])
+
+
+def test_a_pushed_segment_stays(away):
+    _, instance, queue = away
+    event = send_one(instance, "stays")
+    queued(queue, 1, instance, "the first batch in Redis")
+    send_one(instance, "next")  # its push comes behind the receipt of the first
+    queued(queue, 2, instance, "the second batch in Redis")
+    found = False
+    for directory, _, files in os.walk(instance.spool):
+        for name in files:
+            with open(os.path.join(directory, name), "rb") as file:
+                found |= event["request_id"].encode() in file.read()
+    assert found, "Redis has the batch, PostgreSQL has not, and its segment is gone"
+
+
+def test_what_redis_lost_is_pushed_again(away):
+    _, instance, queue = away
+    send_one(instance, "lost")
+    queued(queue, 1, instance, "the batch in Redis")
+    queue.client.flushall()
+    queued(queue, 1, instance, "the batch to be pushed again")
+
+
+def test_removal_is_by_identity(place):
+    redis = place.redis().start()
+    queue, epoch = Queue(redis.client()), uuid7()
+    generation = queue.look("g0")[1].decode()
+    for seq in (1, 2, 3):
+        data = envelope(epoch, seq, [event_record(Generator(SEED, f"r{seq}").one())])
+        assert queue.push(generation, "g0", data)[0] == b"ok"
+    named = [f"{epoch} 1", f"{epoch} 2"]
+    assert queue.publish(generation, [(epoch, 2, "{[1,3)}")], named) == [b"ok", 2]
+    # A flusher that slept says the same once more: another has removed them long ago.
+    queue.publish(generation, [(epoch, 2, "{[1,3)}")], named)
+    assert redis.client().llen(queue.key("queue")) == 1, "removed what nobody named"
+    redis.close()
+
+
+def test_a_refused_event_may_come_again(stack, place):
+    faults = Faults(place.sub("f"))
+    instance = stack.spendd(build=faults.build).start(ready=WORKERS)
+    event, asker = Generator(SEED, "again").one(), Asker(instance.ingest)
+    faults.set("fail-sync")
+    kind, answer = asker.events([event])
+    assert kind == "N1" and answer["retry_after_ms"] > 0
+    kind, answer = asker.events([event])
+    asker.close()
+    assert kind == "A1" and answer["accepted"] == 1, f"a retry of a refused event is taken for a duplicate: {answer}"
+
+
+def uncommitted(stack, queue):
+    """Epochs of which Redis calls more applied than the ledger has."""
+    found = []
+    for epoch, value in queue.client.hgetall(queue.key("applied")).items():
+        ranges = value.decode().split(" ", 1)[1]
+        rows = stack.postgres.query("select %s::int8multirange <@ applied from spendd.ledger where epoch = %s", (ranges, epoch.decode()))
+        if ranges != "{}" and rows != [(True,)]:
+            found.append((epoch.decode(), ranges))
+    return found
+
+
+def first_events(stack, instance, name):
+    outcome = Producer(instance.ingest, batches(Generator(SEED, name).events(40), 10)).start().wait(30, stack.logs)
+    wait_until(lambda: conservation.settled(stack.postgres, 40), 30, "the first events", stack.logs)
+    return outcome
+
+
+def blocked(stack):
+    return stack.postgres.query("select pid from pg_stat_activity where wait_event_type = 'Lock' and xact_start is not null "
+                                "and application_name <> 'test' and pid <> pg_backend_pid()")
+
+
+def test_published_is_committed(stack):
+    instance, queue = stack.spendd().start(ready=WORKERS), Queue(stack.redis.client())
+    first_events(stack, instance, "published")
+    foreign = stack.postgres.connect(application_name="test")
+    foreign.autocommit = False
+    foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
+    producer = Producer(instance.ingest, batches(Generator(SEED, "held").events(200), 20)).start()
+    wait_until(lambda: blocked(stack), 30, "a flush that waits for a row", stack.logs)
+    found = uncommitted(stack, queue)
+    foreign.rollback()
+    foreign.close()
+    producer.wait(30, stack.logs)
+    assert not found, f"published and not committed: {found}"
+
+
+COMMIT_WAITS = """
+    create function spendd.wait_at_commit() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$;
+    create constraint trigger wait_at_commit after update on spendd.ledger deferrable initially deferred
+        for each row execute function spendd.wait_at_commit();
+"""
+
+
+def test_a_commit_without_an_answer_is_no_commit(stack):
+    """The connection dies while COMMIT is under way, and PostgreSQL rolls back."""
+    instance, queue = stack.spendd().start(ready=WORKERS), Queue(stack.redis.client())
+    outcome = first_events(stack, instance, "ambiguous")
+    stack.postgres.query(COMMIT_WAITS)
+    gate = stack.postgres.connect(application_name="test")
+    gate.cursor().execute("select pg_advisory_lock(42)")
+    producer = Producer(instance.ingest, batches(Generator(SEED, "late").events(50), 50), outcome).start()
+    (pid,), = wait_until(lambda: blocked(stack), 30, "a COMMIT that waits", stack.logs)
+    producer.wait(30, stack.logs)
+    stack.postgres.query("select pg_terminate_backend(%s)", (pid,))
+    # It comes back and tries the same again, which waits again; one that believes has nothing left to do.
+    def decided():
+        return any(row[0] != pid for row in blocked(stack)) or uncommitted(stack, queue)
+    wait_until(decided, 30, "the flusher to do anything", stack.logs)
+    found = uncommitted(stack, queue)
+    gate.close()
+    assert not found, f"published and not committed: {found}"
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+
+
+ORPHANS = """select count(*) from spendd.spend_log l where not exists
+             (select from spendd.ledger g where g.epoch = l.epoch and g.applied @> l.seq)"""
+
+
+def test_ledger_and_rows_appear_together(stack):
+    """Whoever stands in line for the ledger's row sees, when the flush has committed, rows and ledger."""
+    instance = stack.spendd(flush__ms=10, seal__ms=20).start(ready=WORKERS)
+    first_events(stack, instance, "together")
+    producer = Producer(instance.ingest, batches(Generator(SEED, "more").events(10**9), 10), rate=100).start()
+    foreign = stack.postgres.connect(application_name="test")
+    foreign.autocommit = False
+    worst, looks = 0, 0
+    while looks < 150 and not worst:
+        looks += 1
+        try:
+            cursor = foreign.cursor()
+            cursor.execute("select 1 from spendd.ledger for update")
+            cursor.execute(ORPHANS)
+            worst = max(worst, cursor.fetchone()[0])
+        except psycopg2.errors.DeadlockDetected:
+            pass
+        foreign.rollback()
+    foreign.close()
+    producer.stop()
+    assert worst == 0, f"{worst} rows without their ledger"
