@@ -589,6 +589,8 @@ static bool read_line(struct event_reader *reader, const char *line, size_t leng
     offset = first;
     if (line[first] == '{' && read_value(reader, line, length, &offset, &err) == 0)
         return true;
+    if (reader->notes.events > index && reader->wrong)
+        return false; /* it was refused before the line broke behind it: once is enough */
     /* An event that was handed on before the line broke behind it is refused as well. */
     snprintf(reason, sizeof reason, "JSON: %.80s at byte %zu", err.text, before + offset);
     reader->sink->refused(reader->sink->arg, index, reason, line, length);

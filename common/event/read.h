@@ -20,7 +20,8 @@ struct event_rules {
     int64_t max_age_days;
 };
 
-/* Who gets them.  Index counts the events of the message from 0, refused ones too. */
+/* Who gets them.  Index counts the events of the message from 0, refused ones too.  A line that breaks
+ * behind its event takes it back: `refused` with the index of the `event` just before. */
 struct event_sink {
     void *arg;
     void (*event)(void *arg, uint32_t index, const struct event *event);

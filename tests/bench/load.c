@@ -157,8 +157,7 @@ static void take_answer(struct dealer *d)
     json[bytes] = '\0';
     if (kind_bytes == 2 && memcmp(kind, "N1", 2) == 0 && strstr(json, "retry_after_ms")) {
         d->refused_for_now++;
-        struct timespec pause = {0, RETRY_PAUSE_MS * 1000000L};
-        nanosleep(&pause, NULL); /* what a producer with manners does; not a synchronisation */
+        zmq_poll(NULL, 0, RETRY_PAUSE_MS); /* it was asked to wait */
         while (!send_message(d, i)) zmq_poll(NULL, 0, 1);
         return;
     }
