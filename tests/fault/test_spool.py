@@ -16,10 +16,13 @@ from lib.producer import Outcome, Producer
 from lib.waiting import wait_until
 
 HEADER = 24
+ENDLESS = 10**9
 
 
-def load(instance, name, outcome=None, count=10**9, rate=60, shape=8):
-    return Producer(instance.ingest, batches(Generator(31, name).events(count), shape), outcome, rate=rate, resend_s=1.5).start()
+def load(instance, name, outcome=None, count=ENDLESS, rate=60, shape=8):
+    producer = Producer(instance.ingest, batches(Generator(31, name).events(count), shape), outcome, rate=rate, resend_s=1.5)
+    producer.endless = count == ENDLESS
+    return producer.start()
 
 
 def answers(producer, count, instance):
@@ -28,7 +31,9 @@ def answers(producer, count, instance):
 
 
 def finish(producer, stack):
-    producer.finish_source()
+    """Sees what was begun through: a load without end is told to end here."""
+    if producer.endless:
+        producer.finish_source()
     return producer.wait(60, stack.logs)
 
 

@@ -112,6 +112,12 @@ static void on_disk(void *arg, short revents)
     case SPOOL_FAILED:
         ingest_settle(&a->ingest, false);
         break;
+    case SPOOL_GONE:
+        /* Somebody took the directory or the file away.  A restart makes the lane anew and recovers
+         * what is there; who waits for an answer gets none and sends again. */
+        log_error("spool_gone", "lane=%s", a->lane.path);
+        harness_leave(a->harness, EXIT_TEMPORARY);
+        break;
     case SPOOL_SEALED:
         deliver_pump(&a->deliver);
         break;

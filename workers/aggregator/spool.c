@@ -144,7 +144,7 @@ static enum spool_did committed(struct spool *spool, const struct sync_job *job,
         stats_add(spool->lane->stats, METRIC_spool_commit_errors_total, 1);
         log_error("commit_failed", "file=%s error=%s", job->name, strerror(job->error));
         spool->broken = spool->fd >= 0;
-        return SPOOL_FAILED;
+        return job->error == ENOENT ? SPOOL_GONE : SPOOL_FAILED;
     }
     spool->good += (int64_t)spool->job_bytes;
     spool->events += spool->job_events;
@@ -157,7 +157,7 @@ static enum spool_did sealed(struct spool *spool, const struct sync_job *job, mo
     if (job->error != 0) {
         log_error("seal_failed", "file=%s error=%s", job->name, strerror(job->error));
         spool->retry_at = mono_after_ms(now, SEAL_RETRY_MS);
-        return SPOOL_NOTHING;
+        return job->error == ENOENT ? SPOOL_GONE : SPOOL_NOTHING;
     }
     if (job->op == SYNC_SEAL) {
         lane_add(spool->lane, &spool->sealing, spool->good, wall_now().micros / 1000, false);

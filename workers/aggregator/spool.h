@@ -9,7 +9,8 @@
 #include "workers/aggregator/syncer.h"
 #include "workers/aggregator/window.h"
 
-enum spool_did { SPOOL_NOTHING, SPOOL_COMMITTED, SPOOL_FAILED, SPOOL_SEALED };
+/* SPOOL_GONE: the lane, or the open file, is no longer where it was. */
+enum spool_did { SPOOL_NOTHING, SPOOL_COMMITTED, SPOOL_FAILED, SPOOL_SEALED, SPOOL_GONE };
 
 struct spool {
     struct lane *lane;
