@@ -1,0 +1,109 @@
+/*
+ * flush_begin.c - the flush opens its transaction, looks whose schema this is, and takes its locks.
+ *
+ * The temporary tables are made first, while nothing is locked.  The schema is looked at twice: before
+ * the rows go up, to know what must go up with them, and under the lock, because it may have changed.
+ * Each locking statement stands alone and ends in a Sync: the server's timeouts end it if we freeze.
+ * If we die on any line: the server rolls back, nothing happened.
+ */
+#include "workers/db_flusher/flush_steps.h"
+
+#include "common/base/log.h"
+#include "common/pg/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool step_ask_begin(struct flush *flush)
+{
+    struct text *sql = &flush->sql;
+    const char *schema = schema_quoted(flush->schema);
+
+    text_clear(sql);
+    text_format(sql, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+                     "SET LOCAL statement_timeout = %lld; SET LOCAL lock_timeout = %lld; "
+                     "SET LOCAL idle_in_transaction_session_timeout = %lld; ",
+                (long long)flush->ask.statement_ms, (long long)flush->settings->database_lock_ms,
+                (long long)flush->settings->database_socket_timeout_ms);
+    /* Look-ups go by index, however little is known about fresh temporary tables. */
+    text_put(sql, "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; "
+                  "SET LOCAL enable_mergejoin = off; SET LOCAL DateStyle = ISO; "
+                  "SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; "
+                  "SET LOCAL tcp_keepalives_idle = 15; SET LOCAL tcp_keepalives_interval = 5; "
+                  "SET LOCAL tcp_keepalives_count = 3; ");
+    text_format(sql, "SET LOCAL tcp_user_timeout = %lld; ",
+                (long long)flush->settings->database_socket_timeout_ms);
+    text_put(sql, "SELECT set_config('synchronous_commit', 'on', true) "
+                  "WHERE current_setting('synchronous_commit') IN ('off', 'local'); ");
+    text_sql(sql, "CREATE TEMP TABLE spendd_log (LIKE @.spend_log, i int) ON COMMIT DROP; ", schema);
+    text_put(sql, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
+                  "event_id text COLLATE \"C\", epoch uuid, seq bigint, n int, digest bigint, "
+                  "put boolean) ON COMMIT DROP; "
+                  "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
+                  "reason text, record bytea, epoch uuid, seq bigint, n int) ON COMMIT DROP; ");
+    for (int i = 0; i < LAYOUT_TABLES; i++) {
+        text_sql(sql, flush->layout->table[i].create, schema);
+        text_put(sql, i + 1 < LAYOUT_TABLES ? "; " : "");
+    }
+    if (sql->failed)
+        pg_disconnect(flush->pg);
+    pg_query(flush->pg, sql->data, 0, NULL, flush_deadline_ms(flush), flush_answered, flush);
+    return true;
+}
+
+#define CHECK_SQL                                                                                  \
+    "SELECT version, install, EXISTS (SELECT FROM @.dead_letter WHERE class = 'poison'), "         \
+    "CASE WHEN $1 THEN EXISTS (SELECT FROM @.seen WHERE day > '-infinity' LIMIT 1) "               \
+    "ELSE EXISTS (SELECT FROM @.spend_log LIMIT 1) END FROM @.schema_version"
+
+bool step_ask_check(struct flush *flush)
+{
+    const char *values[] = {flush->settings->spend_log_enabled ? "t" : "f"};
+
+    return flush_query(flush, CHECK_SQL, 1, values);
+}
+
+static int take_check(struct flush *flush, const struct pg_answer *answer, bool *deep)
+{
+    if (answer->rows != 1 || strcmp(pg_value(answer, 0, 1), schema_install(flush->schema)) != 0)
+        return flush_stop(flush, FLUSH_STAND_DOWN, "the schema was replaced by another one");
+    if (atoi(pg_value(answer, 0, 0)) > SCHEMA_VERSION_MOST)
+        return flush_stop(flush, FLUSH_STAND_DOWN, "the schema is newer than this build");
+    *deep = pg_value(answer, 0, 2)[0] == 't' ||
+            (flush->settings->dedupe_database && pg_value(answer, 0, 3)[0] == 't');
+    return 0;
+}
+
+int step_take_check_hint(struct flush *flush, const struct pg_answer *answer)
+{
+    return take_check(flush, answer, &flush->deep);
+}
+
+bool step_ask_lock(struct flush *flush)
+{
+    return flush_query(flush, flush->ask.nowait
+                            ? "SELECT shard FROM @.shard WHERE shard = 0 FOR UPDATE NOWAIT"
+                            : "SELECT shard FROM @.shard WHERE shard = 0 FOR UPDATE", 0, NULL);
+}
+
+int step_take_lock(struct flush *flush, const struct pg_answer *answer)
+{
+    if (answer->rows != 1)
+        return flush_stop(flush, FLUSH_STAND_DOWN, "the row of shard 0 is missing");
+    log_debug("flush_started", "batches=%zu events=%zu trial=%d", flush->ask.load->batches,
+              flush->ask.load->events, flush->ask.trial);
+    return 0;
+}
+
+/* Under the lock: if something came up that the rows were not sent up for, again. */
+int step_take_check_locked(struct flush *flush, const struct pg_answer *answer)
+{
+    bool deep;
+
+    if (take_check(flush, answer, &deep))
+        return -1;
+    if (deep && !flush->deep)
+        return flush_stop(flush, FLUSH_AGAIN, "another arbiter came into use");
+    return 0;
+}
+

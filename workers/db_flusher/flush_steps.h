@@ -1,0 +1,65 @@
+/*
+ * flush_steps.h - what the files of one flush share: the helpers of the walk (flush.c), and the steps,
+ * each an `ask` (sends; false: nothing to do) and a `take` (looks at the answer; -1: the report says why).
+ */
+#ifndef SPENDD_DB_FLUSHER_FLUSH_STEPS_H
+#define SPENDD_DB_FLUSHER_FLUSH_STEPS_H
+
+#include "workers/db_flusher/flush_parts.h"
+
+/* flush.c */
+int flush_stop(struct flush *flush, enum flush_result result, const char *why); /* -1 */
+int64_t flush_deadline_ms(const struct flush *flush);
+bool flush_query(struct flush *flush, const char *sql, int count, const char *const *values); /* true */
+void flush_answered(void *flush, const struct pg_answer *answer); /* pg_answer_fn of every step */
+
+/* flush_begin.c */
+bool step_ask_begin(struct flush *flush);
+bool step_ask_check(struct flush *flush);
+int step_take_check_hint(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_lock(struct flush *flush);
+int step_take_lock(struct flush *flush, const struct pg_answer *answer);
+int step_take_check_locked(struct flush *flush, const struct pg_answer *answer);
+
+/* flush_ledger.c */
+void flush_list_epochs(struct flush *flush);
+bool step_ask_hint(struct flush *flush);
+int step_take_hint(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_make_ledger(struct flush *flush);
+bool step_ask_read_ledger(struct flush *flush);
+int step_take_ledger(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_advance(struct flush *flush);
+int step_take_advance(struct flush *flush, const struct pg_answer *answer);
+
+/* flush_up.c */
+int step_take_copy(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_copy_log(struct flush *flush);
+int step_take_copy_log(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_copy_ids(struct flush *flush);
+int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_copy_dead(struct flush *flush);
+int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_copy_table0(struct flush *flush);
+bool step_ask_copy_table1(struct flush *flush);
+
+/* flush_events.c */
+bool step_ask_insert_log(struct flush *flush);
+int step_take_insert(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_insert_seen(struct flush *flush);
+int step_take_insert_seen(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_look_early(struct flush *flush);
+bool step_ask_look(struct flush *flush);
+int step_take_look_early(struct flush *flush, const struct pg_answer *answer);
+int step_take_look(struct flush *flush, const struct pg_answer *answer);
+
+/* flush_commit.c */
+bool step_ask_merge0(struct flush *flush);
+bool step_ask_merge1(struct flush *flush);
+int step_take_merge(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_dead(struct flush *flush);
+int step_take_dead(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_commit(struct flush *flush);
+void flush_count_fates(struct flush *flush);
+int step_take_commit(struct flush *flush, const struct pg_answer *answer);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * flush_up.c - the flush sends its rows up into temporary tables.
+ *
+ * Nothing is locked meanwhile: no timeout of PostgreSQL ends a session that waits for its client inside
+ * COPY.  If we die on any line: the temporary tables go with the session.
+ */
+#include "workers/db_flusher/flush_steps.h"
+
+#include <stdlib.h>
+
+static bool copy(struct flush *flush, const char *sql, bool (*row)(struct flush *))
+{
+    flush->row = row;
+    flush->at = flush->given = 0;
+    flush->sent_rows = 0;
+    text_clear(&flush->rows);
+    pg_copy(flush->pg, sql, flush_deadline_ms(flush), rows_give, flush_answered, flush);
+    return true;
+}
+
+/* What arrived must be what was made. */
+int step_take_copy(struct flush *flush, const struct pg_answer *answer)
+{
+    if (flush->rows.failed)
+        return flush_stop(flush, FLUSH_TOO_LONG, "out of memory");
+    if (answer->affected != flush->sent_rows)
+        return flush_stop(flush, FLUSH_STAND_DOWN, "COPY took another number of rows than was sent");
+    return 0;
+}
+
+bool step_ask_copy_log(struct flush *flush)
+{
+    flush->log_rows = 0;
+    if (load_plan(flush->ask.load) || rows_order(flush)) {
+        flush->rows.failed = true;
+        pg_disconnect(flush->pg); /* answered LOST: tried again */
+        return flush_query(flush, "SELECT", 0, NULL);
+    }
+    if (!flush->settings->spend_log_enabled || flush->ordered == 0)
+        return false;
+    return copy(flush, "COPY pg_temp.spendd_log FROM STDIN", rows_log);
+}
+
+int step_take_copy_log(struct flush *flush, const struct pg_answer *answer)
+{
+    flush->log_rows = answer->affected;
+    return step_take_copy(flush, answer);
+}
+
+bool step_ask_copy_ids(struct flush *flush)
+{
+    flush->seen_rows = flush->id_rows = 0;
+    return copy(flush, "COPY pg_temp.spendd_id FROM STDIN", rows_ids);
+}
+
+int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer)
+{
+    flush->id_rows = answer->affected;
+    return step_take_copy(flush, answer);
+}
+
+bool step_ask_copy_dead(struct flush *flush)
+{
+    return copy(flush, "COPY pg_temp.spendd_dead FROM STDIN", rows_dead);
+}
+
+int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer)
+{
+    flush->dead_rows = answer->affected;
+    return step_take_copy(flush, answer);
+}
+
+bool step_ask_copy_table0(struct flush *flush)
+{
+    if (flush->ordered == 0)
+        return false;
+    if (rows_sums(flush)) {
+        pg_disconnect(flush->pg); /* no memory: nothing was done, tried again with less */
+        return flush_query(flush, "SELECT", 0, NULL);
+    }
+    flush->report.sums = (int64_t)(flush->tally[0].used + flush->tally[1].used);
+    return copy(flush, flush->layout->table[0].copy, rows_table0);
+}
+
+bool step_ask_copy_table1(struct flush *flush)
+{
+    return flush->ordered > 0 && copy(flush, flush->layout->table[1].copy, rows_table1);
+}

@@ -1,0 +1,63 @@
+/*
+ * flusher.h - the flusher's state, shared by the files of its turns: db_flusher.c (life, looking),
+ * database.c, hold.c (the lock), reading.c (the queue), outcome.c (after the attempt), turn.c (its end).
+ */
+#ifndef SPENDD_DB_FLUSHER_FLUSHER_H
+#define SPENDD_DB_FLUSHER_FLUSHER_H
+
+#include "common/harness/harness.h"
+#include "workers/db_flusher/attempt.h"
+#include "workers/db_flusher/lease.h"
+#include "workers/db_flusher/queue.h"
+
+#define AUDIT_MS 60000
+
+struct flusher {
+    struct harness *harness;
+    const struct settings *settings;
+    struct redis *redis;
+    struct pg *pg;
+    struct schema *schema;
+    struct flush *flush;
+    struct attempt *attempt;
+    struct queue queue;
+    struct lease lease;
+    struct load load;
+    struct timer *turn_timer, *renew_timer, *idle_timer;
+
+    bool busy;            /* a turn is under way */
+    bool gate_closed, draining, leaving, stood_down, auditing, renewing, unlocked, newer;
+    mono_t turn_began, empty_since, schema_due, audit_due, pg_used, target_said;
+    int64_t waiting;      /* batches in the queue when last read */
+    int64_t limit;        /* batches of the next flush */
+    int64_t statement_ms; /* of the next flush */
+    int backoff, early;
+};
+
+/* turn.c: each but the last five ends the turn */
+void turn_end(struct flusher *f, int64_t delay_ms);
+void turn_end_calmly(struct flusher *f);
+void turn_end_backing_off(struct flusher *f);
+void turn_stand_down(struct flusher *f, const char *why); /* a human must act; the gate closes */
+void turn_redis_failed(struct flusher *f, const char *what, const char *reason);
+int64_t turn_jitter(int64_t ms); /* 0 to ms */
+void turn_probe(struct flusher *f, bool passed, const char *detail);
+const char *turn_reason(const struct redis_reply *reply, const char *reason);
+void flusher_count(struct flusher *f, enum metric metric, int64_t amount);
+
+/* hold.c */
+void hold_take(struct flusher *f); /* goes on to the queue */
+void hold_renew(void *flusher);    /* timer */
+void hold_give_up(struct flusher *f);
+void hold_lost(struct flusher *f);
+void hold_leave(struct flusher *f); /* gives up the lock, then the process ends */
+
+/* database.c */
+void database_ensure(struct flusher *f); /* goes on to the lock or the queue */
+void database_close_idle(void *flusher); /* timer */
+
+void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
+void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
+void outcome_less(struct flusher *f); /* the next flush takes half */
+
+#endif

@@ -1,0 +1,145 @@
+/*
+ * outcome.c - what follows from an attempt: publish, rewrite what a database that went back has lost,
+ * take less next time, try again later, stand down.
+ *
+ * Published is only what a finished COMMIT made true.  If we die between COMMIT and publishing: the next
+ * flusher finds the batches applied, and publishes them.
+ */
+#include "workers/db_flusher/flusher.h"
+
+#include "common/base/log.h"
+
+#define EARLY_LOOKS 8            /* flushes that look early after one that met known events */
+#define STATEMENT_MOST_MS 3600000
+#define SUMS_MOST 120000         /* rows of sums in one flush; wider ones make the next take less */
+
+static void end_flush(struct flusher *f)
+{
+    f->unlocked = false;
+    if (f->waiting > (int64_t)f->load.batches || f->draining)
+        turn_end(f, 0);
+    else
+        turn_end_calmly(f);
+}
+
+static void on_rewritten(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct flusher *f = arg;
+
+    if (!redis_said(reply, "ok") && !redis_said(reply, "generation")) {
+        turn_redis_failed(f, "rewrite", turn_reason(reply, reason));
+        return;
+    }
+    f->audit_due = mono_now(); /* other epochs may have gone back too */
+    if (f->auditing)
+        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
+    f->auditing = false;
+    end_flush(f);
+}
+
+static void on_published(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct flusher *f = arg;
+
+    if (redis_said(reply, "ok") || redis_said(reply, "generation"))
+        end_flush(f);
+    else
+        turn_redis_failed(f, "publish", turn_reason(reply, reason));
+}
+
+static void publish(struct flusher *f)
+{
+    queue_publish(&f->queue, &f->load, on_published, f);
+}
+
+static void went_back(struct flusher *f)
+{
+    log_error("database_went_back", "epochs=%zu reason=\"the ledger is older than what was published: "
+              "everything that is kept is pushed again\"", f->load.epochs);
+    flusher_count(f, METRIC_database_went_back_total, 1);
+    queue_rewrite(&f->queue, &f->load, on_rewritten, f);
+}
+
+static void count_report(struct flusher *f, const struct flush_report *report)
+{
+    flusher_count(f, METRIC_flushes_total, 1);
+    flusher_count(f, METRIC_batches_applied_total, report->applied);
+    flusher_count(f, METRIC_batches_skipped_total, report->skipped);
+    flusher_count(f, METRIC_events_counted_total, report->counted);
+    flusher_count(f, METRIC_events_known_total, report->known);
+    flusher_count(f, METRIC_events_conflict_total, report->conflicts);
+    flusher_count(f, METRIC_events_poison_total, report->poison);
+    flusher_count(f, METRIC_events_dead_total, report->dead);
+    flusher_count(f, METRIC_rows_written_total, report->rows);
+    if (f->load.oldest && report->applied)
+        stats_set(harness_stats(f->harness), METRIC_ledger_lag_ms,
+                  (wall_now().micros - f->load.oldest) / 1000);
+    log_debug("flush_committed", "applied=%lld skipped=%lld counted=%lld known=%lld rows=%lld",
+              (long long)report->applied, (long long)report->skipped, (long long)report->counted,
+              (long long)report->known, (long long)report->rows);
+    if (report->conflicts)
+        log_warn("events_conflict", "count=%lld reason=\"same event_id, other contents: dead-lettered\"",
+                 (long long)report->conflicts);
+}
+
+void outcome_less(struct flusher *f)
+{
+    int64_t had = (int64_t)f->load.batches;
+
+    if (had <= 1 && f->statement_ms < STATEMENT_MOST_MS)
+        f->statement_ms *= 2;
+    f->limit = had > 1 ? had / 2 : 1;
+}
+
+static void committed(struct flusher *f, const struct flush_report *report)
+{
+    count_report(f, report);
+    f->backoff = 0;
+    f->stood_down = false;
+    f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
+    if (report->sums > SUMS_MOST)
+        outcome_less(f);
+    else if (report->sums < SUMS_MOST / 3)
+        f->limit = f->limit * 2 < f->settings->flush_batches ? f->limit * 2 : f->settings->flush_batches;
+    f->statement_ms = f->settings->database_statement_ms;
+    f->pg_used = mono_now();
+    turn_probe(f, true, "flush committed");
+    if (report->went_back) {
+        went_back(f);
+        return;
+    }
+    if (f->auditing) {
+        f->auditing = false;
+        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
+        turn_end(f, 0);
+        return;
+    }
+    publish(f);
+}
+
+void outcome_take(void *arg, const struct flush_report *report)
+{
+    struct flusher *f = arg;
+    bool connection = report->result == FLUSH_LOST || report->result == FLUSH_AMBIGUOUS;
+
+    if (report->result == FLUSH_COMMITTED) {
+        committed(f, report);
+        return;
+    }
+    f->auditing = false;
+    f->unlocked = false;
+    flusher_count(f, METRIC_flush_failures_total, 1);
+    flusher_count(f, METRIC_flush_ambiguous_total, report->result == FLUSH_AMBIGUOUS);
+    flusher_count(f, METRIC_flush_retries_deadlock_total, report->result == FLUSH_DEADLOCK);
+    flusher_count(f, METRIC_flush_retries_timeout_total,
+          report->result == FLUSH_TIMEOUT || report->result == FLUSH_TOO_LONG);
+    if (report->result == FLUSH_STAND_DOWN) {
+        turn_stand_down(f, report->text);
+        return;
+    }
+    log_warn("flush_failed", "step=%s ambiguous=%d reason=\"%s\"", report->step,
+             report->result == FLUSH_AMBIGUOUS, report->text);
+    if (!connection)
+        outcome_less(f);
+    turn_end_backing_off(f);
+}

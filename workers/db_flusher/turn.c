@@ -1,0 +1,93 @@
+/*
+ * turn.c - how a turn of the flusher ends, and when the next one begins.
+ *
+ * Exactly one of these functions ends each turn: at once, calmly (flush.ms), backing off with full
+ * jitter, or standing down, where a human must act.  If we die on any line: nothing is held here.
+ */
+#include "workers/db_flusher/flusher.h"
+
+#include "common/base/log.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BACKOFF_FIRST_MS 50
+
+void flusher_count(struct flusher *f, enum metric metric, int64_t amount)
+{
+    stats_add(harness_stats(f->harness), metric, amount);
+}
+
+int64_t turn_jitter(int64_t ms)
+{
+    return ms > 0 ? (int64_t)randombytes_uniform((uint32_t)ms + 1) : 0;
+}
+
+void turn_end(struct flusher *f, int64_t delay_ms)
+{
+    f->busy = false;
+    timer_in_ms(f->turn_timer, delay_ms < 0 ? 0 : delay_ms);
+}
+
+/* flush.ms from the beginning of this turn, a tenth more or less: instances do not march in step. */
+void turn_end_calmly(struct flusher *f)
+{
+    int64_t pause = f->settings->flush_ms;
+
+    pause += turn_jitter(pause / 5) - pause / 10;
+    turn_end(f, pause - mono_ms_between(f->turn_began, mono_now()));
+}
+
+void turn_end_backing_off(struct flusher *f)
+{
+    int64_t most = f->settings->database_backoff_max_ms;
+    int64_t pause = BACKOFF_FIRST_MS;
+
+    for (int i = 0; i < f->backoff && pause < most; i++)
+        pause *= 2;
+    f->backoff += f->backoff < 20;
+    turn_end(f, 1 + turn_jitter(pause < most ? pause : most));
+}
+
+void turn_probe(struct flusher *f, bool passed, const char *detail)
+{
+    struct msg msg = {.kind = MSG_probe};
+
+    snprintf(msg.probe.store, sizeof msg.probe.store, "database");
+    msg.probe.passed = passed;
+    snprintf(msg.probe.detail, sizeof msg.probe.detail, "%s", detail);
+    harness_report(f->harness, &msg);
+}
+
+/* Not about data, not about now: a human must act, and the gate closes. */
+void turn_stand_down(struct flusher *f, const char *why)
+{
+    if (!f->stood_down)
+        log_error("flush_stands_down", "reason=\"%s\"", why);
+    f->stood_down = true;
+    harness_status(f->harness, "stands down: %.120s", why);
+    turn_probe(f, false, why);
+    hold_give_up(f);
+    f->backoff = 20;
+    if (f->draining)
+        hold_leave(f);
+    else
+        turn_end_backing_off(f);
+}
+
+void turn_redis_failed(struct flusher *f, const char *what, const char *reason)
+{
+    log_debug("redis_unanswered", "command=%s reason=\"%s\"", what, reason ? reason : "refused");
+    flusher_count(f, METRIC_redis_errors_total, 1);
+    if (f->draining)
+        hold_leave(f);
+    else
+        turn_end_backing_off(f);
+}
+
+const char *turn_reason(const struct redis_reply *reply, const char *reason)
+{
+    return reply && reply->kind == REDIS_ERROR ? reply->text : reason;
+}
