@@ -162,12 +162,12 @@ fuzz-built: $(FUZZ_EXE)
 	@for f in $(FUZZ_EXE); do $$f $(FUZZ_SECONDS) || exit 1; done
 
 # --- bench -----------------------------------------------------------------------------------------
-LOAD := $(BUILD)/tests/bench/load
-$(LOAD): $(BUILD)/tests/bench/load.o $(LIBSPENDD)
+GENERATOR := $(BUILD)/tests/bench/generator
+$(GENERATOR): $(BUILD)/tests/bench/generator.o $(LIBSPENDD)
 	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread
 
 .PHONY: bench mutants
-bench: all $(LOAD) ## every figure with its limit beside it; BENCH="ingest merge" for some of them
+bench: all $(GENERATOR) ## every figure with its limit beside it; BENCH="ingest merge" for some of them
 	$(PYTHON) tests/bench/bench.py $(BENCH)
 mutants: all ## variants whose custody is broken on purpose: each must be caught, for the right reason
 	$(PYTHON) tests/mutants/mutants.py $(MUTANTS)

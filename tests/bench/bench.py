@@ -22,7 +22,7 @@ from lib.daemon import WORKERS, Stack  # noqa: E402
 from lib.servers import Place, postgres_bin  # noqa: E402
 from lib.waiting import wait_until  # noqa: E402
 
-LOAD = os.path.join(daemon.BUILD, "tests/bench/load")
+LOAD = os.path.join(daemon.BUILD, "tests/bench/generator")
 RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "60"))
 TICK = os.sysconf("SC_CLK_TCK")

@@ -1,10 +1,10 @@
 /*
- * load.c - the load generator, and the limits that need no daemon.
+ * generator.c - the load generator, and the limits that need no daemon.
  *
- *   load ingest ENDPOINT   events through the acked socket, `--window` messages in flight
- *   load echo              the same messages and answers between a bare DEALER and a bare ROUTER
- *   load parse             the same messages through the event reader, nothing else
- *   load write FILE        the same bytes in pieces of 1 MiB, each followed by fdatasync
+ *   generator ingest ENDPOINT   events through the acked socket, `--window` messages in flight
+ *   generator echo              the same messages and answers between a bare DEALER and a bare ROUTER
+ *   generator parse             the same messages through the event reader, nothing else
+ *   generator write FILE        the same bytes in pieces of 1 MiB, each followed by fdatasync
  * Options: --events N --per K --window W --rate R (events/s, 0: as fast as it goes) --keys N
  *          --run NAME (makes ids distinct) --lean (only a key and a spend) --lap N (ids begin at N)
  *
