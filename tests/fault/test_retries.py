@@ -156,6 +156,18 @@ def test_across_midnight_without_start_time(stack):
 CONFLICTS = {"spend": "123.45", "api_key": "f" * 64, "model": "another-model"}
 
 
+def test_a_conflict_within_the_window_of_one_instance(stack):
+    """The window knows an event by its contents too: it never swallows a conflict as a duplicate."""
+    instance = stack.spendd().start(ready=WORKERS)
+    events, outcome = events_of("conflict-window", 30), Outcome()
+    send(instance, events, outcome)
+    send(instance, [dict(event, spend="123.45") for event in events], outcome)
+    assert outcome.accepted == 60
+    wait_until(lambda: dead_letters(stack, "conflict") >= 30, 30, "thirty conflicts", stack.logs)
+    report = conservation.assert_conserved(stack.postgres, outcome, dead=outcome.acked, logs=stack.logs)
+    assert report.figures["dead letters"] == 30
+
+
 @pytest.mark.parametrize("field", CONFLICTS)
 def test_another_content_under_the_same_id_is_a_conflict(stack, field):
     one, two = (stack.spendd().start(ready=WORKERS) for _ in range(2))

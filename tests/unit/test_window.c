@@ -1,12 +1,13 @@
 /*
- * test_window.c - the dedupe window and the multirange reader.
+ * test_window.c - the dedupe window.
  *
- * links: workers/aggregator/window.c common/batch/crc32c.c common/base/err.c
+ * links: workers/aggregator/window.c common/event/event.c common/base/clock.c common/batch/crc32c.c common/base/err.c
  * libs: libsodium
  */
 #include "workers/aggregator/window.h"
 
 #include "common/base/attr.h"
+#include "common/event/fields.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,6 +112,45 @@ static void image(void **state)
     window_free(&back);
 }
 
+#define TEXT_OF(text) ((struct slice){text, sizeof(text) - 1})
+
+static bool same(const struct window *w, const struct event *one, const struct event *two)
+{
+    struct id_hash a = window_event(w, one), b = window_event(w, two);
+
+    return a.a == b.a && a.b == b.b;
+}
+
+/* The same id with another spend, key or model must reach the arbiter; anything else is a repeat. */
+static void other_contents_are_another_event(void **state)
+{
+    struct window *w = window_new(10, 10, key);
+    const struct event first = {.present = EVENT_BIT(request_id) | EVENT_BIT(spend) |
+                                           EVENT_BIT(api_key) | EVENT_BIT(model),
+                                .request_id = TEXT_OF("r"),
+                                .spend = 5,
+                                .api_key = TEXT_OF("k"),
+                                .model = TEXT_OF("m")};
+    struct event other = first;
+
+    (void)state;
+    other.end_time = 77;
+    other.present |= EVENT_BIT(end_time);
+    assert_true(same(w, &first, &other));
+    other.spend = 6;
+    assert_false(same(w, &first, &other));
+    other = first;
+    other.present &= ~EVENT_BIT(model);
+    assert_false(same(w, &first, &other));
+    other = first;
+    other.api_key = TEXT_OF("km"); /* the parts do not run into each other */
+    other.model = (struct slice){NULL, 0};
+    assert_false(same(w, &first, &other));
+    window_contents(w, false);
+    assert_true(same(w, &first, &other));
+    window_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +158,7 @@ int main(void)
         cmocka_unit_test(oldest_gives_way),
         cmocka_unit_test(removal),
         cmocka_unit_test(image),
+        cmocka_unit_test(other_contents_are_another_event),
     };
 
     return cmocka_run_group_tests_name("window", tests, NULL, NULL);

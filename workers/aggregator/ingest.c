@@ -84,8 +84,7 @@ static void on_event(void *arg, uint32_t index, const struct event *event)
 {
     struct ingest *ingest = arg;
     struct group *group = collecting(ingest);
-    struct slice key = event_key(event);
-    struct id_hash id = window_hash(ingest->window, key.data, key.length);
+    struct id_hash id = window_event(ingest->window, event);
     size_t bytes;
     unsigned char *to;
 

@@ -238,6 +238,7 @@ struct window *recover_window(struct lane *lane, int *image_fd, struct err *err)
     if (!known)
         randombytes_buf(key, sizeof key);
     window = window_new((size_t)lane->settings->dedupe_ids, lane->settings->dedupe_seconds, key);
+    window_contents(window, lane->settings->dedupe_database);
     for (size_t i = 0; known && i < places; i++)
         if (WINDOW_HEADER_BYTES + (i + 1) * WINDOW_ENTRY_BYTES <= bytes)
             window_image_load(window, image + WINDOW_HEADER_BYTES + i * WINDOW_ENTRY_BYTES,

@@ -130,16 +130,14 @@ void segment_ids(const struct segment *segment, struct window *window, uint32_t 
 
     while (at < segment->good &&
            record_next(segment->data, segment->good, &at, &payload, &bytes) == RECORD_OK) {
-        struct slice key;
         int64_t second;
 
         if (payload[0] != RECORD_EVENT || event_decode(&event, payload + 1, bytes - 1, &err) != 0)
             continue;
-        key = event_key(&event);
         second = event.received / 1000000;
         if (second > now_second)
             second = now_second;
-        (void)window_take(window, window_hash(window, key.data, key.length), (uint32_t)second, 0);
+        (void)window_take(window, window_event(window, &event), (uint32_t)second, 0);
     }
 }
 

@@ -10,6 +10,7 @@
 
 #include "common/base/err.h"
 #include "common/batch/batch.h"
+#include "common/event/fields.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct entry {
 
 struct window {
     unsigned char key[WINDOW_KEY_BYTES];
+    bool contents;
     uint32_t seconds;
     uint32_t durable; /* last ticket that is */
     size_t places;
@@ -45,6 +47,7 @@ struct window *window_new(size_t ids, int64_t seconds, const unsigned char key[W
     if (window == NULL)
         bug("out of memory for the dedupe window");
     memcpy(window->key, key, WINDOW_KEY_BYTES);
+    window->contents = true;
     window->seconds = (uint32_t)seconds;
     window->places = ids;
     window->mask = slots - 1;
@@ -65,6 +68,11 @@ void window_free(struct window **window)
     *window = NULL;
 }
 
+void window_contents(struct window *window, bool contents)
+{
+    window->contents = contents;
+}
+
 struct id_hash window_hash(const struct window *window, const void *id, size_t bytes)
 {
     struct id_hash hash;
@@ -73,6 +81,32 @@ struct id_hash window_hash(const struct window *window, const void *id, size_t b
     crypto_shorthash_siphashx24((unsigned char *)&hash, id, bytes, window->key);
     hash.a |= hash.a == 0 && hash.b == 0;
     return hash;
+}
+
+/* "length bytes" for each part: no two events give the same text. */
+static size_t put_part(unsigned char *to, const void *part, uint32_t length)
+{
+    memcpy(to, &length, sizeof length);
+    if (length > 0)
+        memcpy(to + sizeof length, part, length);
+    return sizeof length + length;
+}
+
+struct id_hash window_event(const struct window *window, const struct event *event)
+{
+    unsigned char text[3 * (EVENT_LABEL_MAX + sizeof(uint32_t)) + sizeof event->spend];
+    struct slice id = event_key(event), none = {NULL, 0};
+    struct slice key = event->present & EVENT_BIT(api_key) ? event->api_key : none;
+    struct slice model = event->present & EVENT_BIT(model) ? event->model : none;
+    size_t used;
+
+    if (!window->contents)
+        return window_hash(window, id.data, id.length);
+    used = put_part(text, id.data, id.length);
+    used += put_part(text + used, key.data, key.length);
+    used += put_part(text + used, model.data, model.length);
+    memcpy(text + used, &event->spend, sizeof event->spend);
+    return window_hash(window, text, used + sizeof event->spend);
 }
 
 static struct entry *entry_at(const struct window *window, uint64_t number)

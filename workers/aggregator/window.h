@@ -1,7 +1,9 @@
 /*
- * window.h - the dedupe window: which event ids were seen lately, and is their first copy durable?
+ * window.h - the dedupe window: which events were seen lately, and is their first copy durable?
  *
- * Ids are 128-bit keyed hashes.  An entry is made with the ticket of the group commit that will make
+ * Ids are 128-bit keyed hashes of the event id and, unless `contents` is off, of what a conflict is
+ * judged by: the same id with another spend, key or model is not known here, so that it reaches the
+ * arbiter in PostgreSQL, which finds the conflict.  Without that arbiter the id alone decides.  An entry is made with the ticket of the group commit that will make
  * its event durable; until window_durable has passed that ticket it is pending.  Bounded by a count
  * (memory is taken once) and by age.  Pure: the file of its image is the caller's.
  */
@@ -9,6 +11,7 @@
 #define SPENDD_AGGREGATOR_WINDOW_H
 
 #include "common/base/attr.h"
+#include "common/event/event.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +31,10 @@ struct window;
 struct window *window_new(size_t ids, int64_t seconds, const unsigned char key[WINDOW_KEY_BYTES]);
 void window_free(struct window **window);
 
+void window_contents(struct window *window, bool contents); /* on at first */
+
 struct id_hash window_hash(const struct window *window, const void *id, size_t bytes);
+struct id_hash window_event(const struct window *window, const struct event *event);
 
 /* Looks an id up; one that is new is remembered under `ticket`. */
 enum window_seen window_take(struct window *window, struct id_hash id, uint32_t second,
