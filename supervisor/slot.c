@@ -9,6 +9,7 @@
 
 #include "common/base/log.h"
 #include "common/harness/harness.h"
+#include "supervisor/holders.h"
 #include "supervisor/spawn.h"
 
 #include <errno.h>
@@ -81,6 +82,13 @@ static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *
     return spawn(&order, err);
 }
 
+/* Into the lock file, for a successor. */
+static void note_holder(const struct supervisor *supervisor, const struct slot *slot)
+{
+    holders_put(supervisor->lock, (unsigned)(slot - supervisor->slots), slot->pid,
+                roster_table[slot->row].name);
+}
+
 static int launch(struct supervisor *supervisor, struct slot *slot, struct err *err)
 {
     int pair[2];
@@ -100,6 +108,7 @@ static int launch(struct supervisor *supervisor, struct slot *slot, struct err *
         line_free(&slot->line);
         return -1;
     }
+    note_holder(supervisor, slot);
     return 0;
 }
 
@@ -193,6 +202,7 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
 
     describe(wait_status, how, sizeof how);
     slot->pid = 0;
+    note_holder(supervisor, slot);
     slot->kill_at = mono_never();
     if (slot->line != NULL)
         slot_read(supervisor, slot); /* its last words */

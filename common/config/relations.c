@@ -12,8 +12,10 @@
 #include <string.h>
 
 #define LONGEST_IN_RUNTIME_DIR "/private/receipts.15.sock"
+#define BEHIND_A_PATH ".15" /* of the last aggregator's ingest socket */
 #define IPC "ipc://"
 #define TCP "tcp://"
+#define MIB (1024 * 1024)
 
 struct listener {
     relation_fn *say;
@@ -73,36 +75,40 @@ static bool loopback(const char *endpoint)
            begins(endpoint, TCP "localhost:");
 }
 
-static void check_ipc(const char *path, const char *endpoint, struct listener *to)
+/* `more`: bytes that are put behind it. */
+static void check_ipc(const char *path, const char *endpoint, size_t more, struct listener *to)
 {
     const char *file = endpoint + strlen(IPC);
 
-    if (strlen(file) > SOCKET_PATH_MAX)
-        tell(to, path, "%s: the path of a socket has %zu bytes, the most is %d", path, strlen(file),
-             SOCKET_PATH_MAX);
+    if (strlen(file) + more > SOCKET_PATH_MAX)
+        tell(to, path, "%s: the path of a socket has %zu bytes, the most is %d", path,
+             strlen(file) + more, SOCKET_PATH_MAX);
     else if (file[0] != '/')
         tell(to, path, "%s = \"%s\" must be an absolute path", path, endpoint);
 }
 
-static void check_ingest(const char *path, const char *endpoint, struct listener *to)
+static void check_ingest(const char *path, const char *endpoint, int64_t processes, struct listener *to)
 {
     if (begins(endpoint, IPC))
-        check_ipc(path, endpoint, to);
+        check_ipc(path, endpoint, processes > 1 ? strlen(BEHIND_A_PATH) : 0, to);
     else if (!begins(endpoint, TCP))
         tell(to, path, "%s = \"%s\" must begin with ipc:// or tcp://", path, endpoint);
+    else if (processes > 1)
+        tell(to, path, "%s = \"%s\": several aggregators cannot listen on one tcp:// address yet.  Set "
+             "aggregator.processes = 1, or an ipc:// path: the others add .1, .2... to it", path, endpoint);
     else if (!loopback(endpoint))
         tell(to, path, "%s = \"%s\": without CURVE only loopback may be listened on", path, endpoint);
 }
 
 static void check_endpoints(const struct settings *s, struct listener *to)
 {
-    check_ingest("ingest.acked", s->ingest_acked, to);
+    check_ingest("ingest.acked", s->ingest_acked, s->aggregator_processes, to);
     if (strcmp(s->ingest_unacked, "off") != 0)
-        check_ingest("ingest.unacked", s->ingest_unacked, to);
+        check_ingest("ingest.unacked", s->ingest_unacked, s->aggregator_processes, to);
     if (!begins(s->admin_listen, IPC))
         tell(to, "admin.listen", "admin.listen = \"%s\" must begin with ipc://", s->admin_listen);
     else
-        check_ipc("admin.listen", s->admin_listen, to);
+        check_ipc("admin.listen", s->admin_listen, 0, to);
     if (strcmp(s->ingest_acked, s->ingest_unacked) == 0)
         tell(to, "ingest.unacked", "ingest.unacked is the same endpoint as ingest.acked");
 }
@@ -140,6 +146,30 @@ static void check_sizes(const struct settings *s, struct listener *to)
              s->seal_bytes, s->spool_max_bytes);
 }
 
+/* What the window of remembered ids takes: an entry each, and places in a table of a power of two. */
+static int64_t window_bytes(int64_t ids)
+{
+    int64_t places = 16;
+
+    while (places < 2 * ids)
+        places *= 2;
+    return ids * 24 + places * 4;
+}
+
+/* An aggregator under RLIMIT_DATA: its window is taken whole at its start, so too large a one is a worker
+ * that never starts; the rest is groups on their way to the disk, messages, and the stacks of threads. */
+static void check_memory(const struct settings *s, struct listener *to)
+{
+    int64_t window = window_bytes(s->dedupe_ids);
+    int64_t rest = 4 * (s->spool_commit_bytes + s->ingest_max_message_bytes) + 48 * MIB;
+    int64_t needed = (window + rest + MIB - 1) / MIB;
+
+    if (needed > s->supervisor_data_limit_mb)
+        tell(to, window > rest ? "dedupe.ids" : "supervisor.data_limit_mb", "an aggregator needs %" PRId64
+             " MiB (dedupe.ids = %" PRId64 " takes %" PRId64 " of them), supervisor.data_limit_mb = %" PRId64
+             " allows less", needed, s->dedupe_ids, (window + MIB - 1) / MIB, s->supervisor_data_limit_mb);
+}
+
 /* Every key must land in one hash slot: the prefix carries a {tag} that is not empty. */
 static void check_prefix(const struct settings *s, struct listener *to)
 {
@@ -159,6 +189,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_endpoints(settings, &to);
     check_times(settings, &to);
     check_sizes(settings, &to);
+    check_memory(settings, &to);
     check_prefix(settings, &to);
     return to.said;
 }

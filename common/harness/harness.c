@@ -4,7 +4,7 @@
  *
  * Owns the loop, the line and the beat.  Beats come from a timer of the loop that does the work, so a
  * worker that does not turn does not beat.  A worker leaves because it says so, because it was told to
- * stop, or because the drain deadline has passed; the end of fd 3 is a drain like any other.
+ * stop, or because the drain deadline has passed; the end of fd 3 is a drain with a short deadline.
  * If we die on any line the supervisor sees it at once; the counters keep what they had.
  */
 #include "common/harness/host.h"
@@ -170,12 +170,16 @@ static void take_record(struct harness *harness, const struct msg *record)
         harness->worker->record(harness->self, record);
 }
 
+/* A successor waits for us on the lock, and ingest is closed until then: leave soon.  What is not
+ * delivered is in the spool. */
 static void supervisor_gone(struct harness *harness)
 {
+    int64_t ms = harness->settings.supervisor_orphan_drain_ms;
+
     harness_unwatch(&harness->line_watch);
     line_free(&harness->line);
-    log_warn("supervisor_gone", "drain_ms=%lld", (long long)harness->settings.supervisor_drain_ms);
-    drain(harness, harness->settings.supervisor_drain_ms);
+    log_warn("supervisor_gone", "drain_ms=%lld", (long long)ms);
+    drain(harness, ms);
 }
 
 static void line_ready(void *arg, short revents)

@@ -10,7 +10,6 @@ from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.processes import stat_of
 from lib.producer import Asker, Outcome, Producer, payload_of, push_unacked
-from lib.servers import free_tcp_port
 from lib.waiting import wait_until
 
 
@@ -117,15 +116,18 @@ def test_unacked_ingest_counts_and_keeps_what_it_refuses(stack):
 
 
 def test_several_aggregators_share_the_work(stack):
-    instance = stack.spendd(aggregator__processes=2, ingest__acked=f"tcp://127.0.0.1:{free_tcp_port()}")
-    instance.start(ready=WORKERS)
+    """The second one listens beside the first: a path has one owner.  Each has its own spool."""
+    instance = stack.spendd(aggregator__processes=2).start(ready=WORKERS)
+    wait_until(lambda: [row["state"] for row in instance.status()["workers"] if row["name"] == "aggregator"]
+               == ["READY", "READY"], 20, "two aggregators", stack.logs)
     assert len(instance.pids("aggregator")) == 2
     outcome = Outcome()
     stream = [*batches(Generator(6, "two").events(600), 10)]
-    producers = [Producer(instance.settings["ingest.acked"], itertools.islice(stream, lane, None, 4), outcome).start()
-                 for lane in range(4)]
+    producers = [Producer(instance.ingest + (".1" if lane % 2 else ""), itertools.islice(stream, lane, None, 4),
+                          outcome).start() for lane in range(4)]
     for producer in producers:
         producer.wait(40, stack.logs)
+    assert all(any(files for _, _, files in os.walk(os.path.join(instance.spool, lane))) for lane in ("lane-0", "lane-1"))
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
 
 

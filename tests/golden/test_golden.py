@@ -18,6 +18,7 @@ TEXTS = os.path.join(HERE, "texts")
 CONFIGS = os.path.join(HERE, "configs")
 
 CASES = {
+    "spendd-help": ["spendd", "--help"],
     "spendctl-help": ["spendctl", "--help"],
     "spendctl-no-words": ["spendctl"],
     "spendctl-unknown-word": ["spendctl", "flsuh"],

@@ -89,6 +89,15 @@ static const struct {
      "1: admin.listen = \"tcp://127.0.0.1:1\" must begin with ipc://\n"},
     {"ingest: { acked = \"tcp://0.0.0.0:1\"; };",
      "1: ingest.acked = \"tcp://0.0.0.0:1\": without CURVE only loopback may be listened on\n"},
+    {"ingest: { acked = \"tcp://127.0.0.1:1\"; };\naggregator: { processes = 2; };",
+     "1: ingest.acked = \"tcp://127.0.0.1:1\": several aggregators cannot listen on one tcp:// address yet."
+     "  Set aggregator.processes = 1, or an ipc:// path: the others add .1, .2... to it\n"},
+    {"dedupe: { ids = 50000000; };",
+     "1: an aggregator needs 1737 MiB (dedupe.ids = 50000000 takes 1657 of them),"
+     " supervisor.data_limit_mb = 1024 allows less\n"},
+    {"supervisor: { data_limit_mb = 64; };",
+     "1: an aggregator needs 111 MiB (dedupe.ids = 1000000 takes 31 of them),"
+     " supervisor.data_limit_mb = 64 allows less\n"},
     {"redis: { prefix = \"{}x\"; };",
      "1: redis.prefix = \"{}x\" must contain a word in braces, such as {spendd}\n"},
 };
