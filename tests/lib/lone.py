@@ -8,8 +8,14 @@ import struct
 import subprocess
 import threading
 
+import psycopg2
+
 from . import daemon
+from . import conservation, wire
+from .events import Generator
+from .producer import event_id_of
 from .servers import tail_of
+from .waiting import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SETTING, SETTINGS_END, GATE, DRAIN, STOP = 8, 9, 10, 11, 12
@@ -94,3 +100,89 @@ class LoneFlusher:
 
     def tail(self, lines=40):
         return tail_of(self.log, lines)
+
+
+class Bench:
+    """A Redis, a PostgreSQL, and lone flushers between them.
+
+    The test's own statements have a bound, and go over one connection that is made again when it is lost: a
+    loop of waiting must not make and leave hundreds of server processes behind.
+    """
+
+    def __init__(self, place):
+        self.place, self.flushers = place, []
+        self.rd, self.pg = place.redis(), place.postgres()
+        self.rd.start()
+        self.pg.start()
+        self.client = self.rd.client()
+        self.queue = wire.Queue(self.client)
+        self._line = None
+
+    def flusher(self, name=None, through=None, **settings):
+        made = LoneFlusher(self.place.sub("f"), self.rd, through or self.pg, name or f"lone{len(self.flushers)}", **settings)
+        self.flushers.append(made)
+        return made
+
+    def ready(self, **settings):
+        """A flusher that has made the schema and its partitions."""
+        made = self.flusher(**settings)
+        wait_until(lambda: made.metric("lock_acquired_total") > 0, 20, "a schema that is ready", logs=[made])
+        return made
+
+    def sql(self, text, args=None):
+        """First column of the first row, or None."""
+        for last in (False, True):
+            try:
+                if self._line is None:
+                    self._line = self.pg.connect(application_name="test", options="-c statement_timeout=20s")
+                cursor = self._line.cursor()
+                cursor.execute(text, args)
+                row = cursor.fetchone() if cursor.description else None
+                return row[0] if row else None
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                if self._line is not None and not self._line.closed:
+                    raise  # refused, not lost: a deadlock, a timeout
+                self._line = None
+                if last:
+                    raise
+
+    def push(self, *envelopes):
+        generation = self.queue.look("g0")[1].decode()
+        for data in envelopes:
+            assert self.queue.push(generation, "g0", data)[0] == b"ok"
+
+    def empty(self):
+        return self.client.llen(self.queue.key("queue")) == 0
+
+    def settle(self, deadline_s=20):
+        wait_until(lambda: self.empty() and self.client.hlen(self.queue.key("applied")), deadline_s, "an empty queue",
+                   logs=self.flushers)
+
+    def metric(self, name):
+        return sum(flusher.metric(name) for flusher in self.flushers)
+
+    def check(self, sent, dead=(), **more):
+        report = conservation.examine(self.pg, sent, set(sent) - set(dead), dead, **more)
+        assert report.ok, report.table() + "\n" + "\n".join(f.tail() for f in self.flushers)
+
+    def close(self):
+        for flusher in self.flushers:
+            flusher.close()
+        if self._line is not None:
+            self._line.close()
+        self.pg.close()
+        self.rd.close()
+
+
+def by_id(events):
+    return {event_id_of(event): event for event in events}
+
+
+def envelopes(events, size=100, epoch=None, first=1):
+    epoch = epoch or wire.uuid7()
+    return [wire.envelope(epoch, seq, [wire.event_record(event) for event in events[at:at + size]])
+            for seq, at in enumerate(range(0, len(events), size), first)]
+
+
+def generated(count, seed=1, **more):
+    return list(Generator(seed, **more).events(count))

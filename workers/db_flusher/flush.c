@@ -141,6 +141,8 @@ void flush_answered(void *arg, const struct pg_answer *answer)
     if (answer->outcome == PG_REFUSED) {
         snprintf(why, sizeof why, "%s: %.200s (%s)", step->name, answer->text, answer->sqlstate);
         flush_stop(flush, refusal(answer->sqlstate, step->data), why);
+        if (committing && flush->report.result == FLUSH_LOST)
+            flush->report.result = FLUSH_AMBIGUOUS; /* "terminated" can follow what is committed */
         give_up(flush);
         return;
     }

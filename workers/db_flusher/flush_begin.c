@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/pg/schema.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ bool step_ask_begin(struct flush *flush)
     const char *schema = schema_quoted(flush->schema);
 
     text_clear(sql);
-    text_format(sql, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+    text_format(sql, "BEGIN ISOLATION LEVEL READ COMMITTED; "
                      "SET LOCAL statement_timeout = %lld; SET LOCAL lock_timeout = %lld; "
                      "SET LOCAL idle_in_transaction_session_timeout = %lld; ",
                 (long long)flush->ask.statement_ms, (long long)flush->settings->database_lock_ms,
@@ -51,16 +52,40 @@ bool step_ask_begin(struct flush *flush)
     return true;
 }
 
+/* Of the other arbiter only the days of this flush matter: the look-up that it asks for is by day. */
 #define CHECK_SQL                                                                                  \
     "SELECT version, install, EXISTS (SELECT FROM @.dead_letter WHERE class = 'poison'), "         \
-    "CASE WHEN $1 THEN EXISTS (SELECT FROM @.seen WHERE day > '-infinity' LIMIT 1) "               \
-    "ELSE EXISTS (SELECT FROM @.spend_log LIMIT 1) END FROM @.schema_version"
+    "CASE WHEN $1 THEN EXISTS (SELECT FROM @.seen WHERE day BETWEEN $2 AND $3) "                   \
+    "ELSE EXISTS (SELECT FROM @.spend_log WHERE day BETWEEN $2 AND $3) END FROM @.schema_version"
+
+/* First and last day of the events that have one of their own. */
+static void days_of(const struct load *load, char first[16], char last[16])
+{
+    const struct load_event *low = NULL, *high = NULL;
+
+    for (size_t i = 0; i < load->events; i++) {
+        const struct load_event *event = &load->event[i];
+
+        if (!event->timed)
+            continue;
+        low = !low || event->day < low->day ? event : low;
+        high = !high || event->day > high->day ? event : high;
+    }
+    snprintf(first, 16, "infinity"); /* none: an empty range */
+    snprintf(last, 16, "-infinity");
+    if (low) {
+        day_text(low->day, first, 16);
+        day_text(high->day, last, 16);
+    }
+}
 
 bool step_ask_check(struct flush *flush)
 {
-    const char *values[] = {flush->settings->spend_log_enabled ? "t" : "f"};
+    char first[16], last[16];
+    const char *values[] = {flush->settings->spend_log_enabled ? "t" : "f", first, last};
 
-    return flush_query(flush, CHECK_SQL, 1, values);
+    days_of(flush->ask.load, first, last);
+    return flush_query(flush, CHECK_SQL, 3, values);
 }
 
 static int take_check(struct flush *flush, const struct pg_answer *answer, bool *deep)

@@ -202,7 +202,7 @@ static void on_look(void *arg, const struct pg_answer *answer)
         return;
     }
     if (!tables) {
-        finish(schema, SCHEMA_WRONG, "no schema: run spendd --migrate, or set database.migrate");
+        finish(schema, SCHEMA_WRONG, "no schema, and database.migrate is off: one instance must make it");
         return;
     }
     text_clear(&schema->sql);
@@ -308,6 +308,8 @@ static void make_next(struct schema *schema)
     day_text(day + 1, to, sizeof to);
     begin(schema);
     text_sql(sql, "SELECT FROM @.shard WHERE shard = 0 FOR UPDATE;\n", schema->quoted);
+    /* The parent first, as every ALTER of a foreign hand does: the other order is a deadlock. */
+    text_sql(sql, "LOCK TABLE ONLY @.spend_log IN SHARE UPDATE EXCLUSIVE MODE;\n", schema->quoted);
     text_sql(sql, "CREATE TABLE IF NOT EXISTS @.spend_log_p", schema->quoted);
     text_put(sql, name);
     text_sql(sql, " (LIKE @.spend_log INCLUDING ALL);\nWITH moved AS (DELETE FROM @.spend_log_default"

@@ -70,6 +70,7 @@ void turn_stand_down(struct flusher *f, const char *why)
     harness_status(f->harness, "stands down: %.120s", why);
     turn_probe(f, false, why);
     hold_give_up(f);
+    pg_disconnect(f->pg); /* another server may answer next time: a failover leaves us at a read-only one */
     f->backoff = 20;
     if (f->draining)
         hold_leave(f);
