@@ -140,6 +140,9 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
     }
     call = pop(redis);
     arm_deadline(redis);
+    /* One that was asked during the greeting may stand behind it, and no other reply may come. */
+    if (redis->first != NULL && redis->first->fate != CALL_LIVE)
+        timer_in_ms(redis->lost, 0);
     if (call->script >= 0 && script_again(redis, &call, reply))
         return;
     if (reply->kind != REDIS_ERROR && redis->phase == PHASE_UP)

@@ -297,6 +297,31 @@ static void loss_answers_each_once_and_reconnects(void **state)
     assert_string_equal(w->text, "ok");
 }
 
+static bool greeting(void *arg)
+{
+    return redis_outstanding(((struct world *)arg)->redis) > 0;
+}
+
+/* The kernel takes connections for a server that is frozen: a command asked then stands behind the
+ * greeting, and must not wait for a later one. */
+static void asked_during_the_greeting(void **state)
+{
+    struct world *w = *state;
+
+    assert_true(loop_until(w->loop, is_up, w, 5000));
+    kill(w->server, SIGSTOP);
+    SAY(w, on_a, "GET", "x");
+    assert_true(loop_until(w->loop, is_down, w, 3000)); /* the deadline */
+    assert_true(loop_until(w->loop, all_answered, w, 1000));
+    assert_true(loop_until(w->loop, greeting, w, 3000));
+    SAY(w, on_b, "GET", "x");
+    kill(w->server, SIGCONT);
+    assert_true(loop_until(w->loop, is_up, w, 5000));
+    assert_true(loop_until(w->loop, all_answered, w, 1000));
+    assert_string_equal(w->order, "ab");
+    assert_int_equal(w->nulls, 2);
+}
+
 static void a_wrong_password_is_named(void **state)
 {
     struct world *w = *state;
@@ -322,6 +347,7 @@ int main(void)
         T(big_values_go_and_come),
         T(scripts_survive_a_flush_of_scripts),
         T(loss_answers_each_once_and_reconnects),
+        T(asked_during_the_greeting),
         T(a_wrong_password_is_named),
     };
 
