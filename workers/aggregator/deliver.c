@@ -227,15 +227,22 @@ static void heard_applied(struct deliver *deliver, const struct msg_applied *app
         log_warn("database_went_back", "epoch=%s segments=%u", applied->epoch, back);
 }
 
+/* What a dead writer said may be read after its successor's words: the connections are two.  Only the
+ * writer whose hello was heard last counts; before the first hello, anyone. */
+static bool from_our_writer(const struct deliver *deliver, uint64_t writer)
+{
+    return deliver->writer == 0 || deliver->writer == writer;
+}
+
 void deliver_heard(struct deliver *deliver, const struct msg *msg, int64_t now_ms)
 {
     if (msg->kind == MSG_writer_hello)
         heard_hello(deliver, &msg->writer_hello);
-    else if (msg->kind == MSG_pushed)
+    else if (msg->kind == MSG_pushed && from_our_writer(deliver, msg->pushed.writer))
         heard_pushed(deliver, &msg->pushed);
-    else if (msg->kind == MSG_again)
+    else if (msg->kind == MSG_again && from_our_writer(deliver, msg->again.writer))
         heard_again(deliver, &msg->again);
-    else if (msg->kind == MSG_applied)
+    else if (msg->kind == MSG_applied && from_our_writer(deliver, msg->applied.writer))
         heard_applied(deliver, &msg->applied, now_ms);
 }
 

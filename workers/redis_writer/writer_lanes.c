@@ -42,7 +42,7 @@ void lanes_hello(struct writer *writer)
 
 void lanes_tell_applied(struct writer *writer)
 {
-    struct msg msg = {.kind = MSG_applied};
+    struct msg msg = {.kind = MSG_applied, .applied = {.writer = writer->id}};
 
     for (size_t i = 0; i < writer->epochs.count; i++) {
         struct epoch *epoch = &writer->epochs.epoch[i];
@@ -65,7 +65,7 @@ void lanes_tell_applied(struct writer *writer)
 bool lanes_again(void *arg, const struct pending_batch *batch)
 {
     struct writer *writer = arg;
-    struct msg msg = {.kind = MSG_again};
+    struct msg msg = {.kind = MSG_again, .again = {.writer = writer->id}};
 
     snprintf(msg.again.epoch, sizeof msg.again.epoch, "%s", batch->identity.epoch);
     msg.again.shard = batch->identity.shard;
@@ -79,7 +79,7 @@ bool lanes_again(void *arg, const struct pending_batch *batch)
 
 void lanes_pushed(struct writer *writer, const struct msg_batch *batch)
 {
-    struct msg msg = {.kind = MSG_pushed};
+    struct msg msg = {.kind = MSG_pushed, .pushed = {.writer = writer->id}};
 
     snprintf(msg.pushed.epoch, sizeof msg.pushed.epoch, "%s", batch->epoch);
     msg.pushed.shard = batch->shard;
