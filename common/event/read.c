@@ -253,7 +253,9 @@ static bool at_field(const struct event_reader *reader)
 
 static bool on_null(void *arg)
 {
-    return ((struct event_reader *)arg)->depth > 0 || outside(arg);
+    struct event_reader *reader = arg;
+
+    return reader->depth > 0 || outside(reader);
 }
 
 static bool on_boolean(void *arg, bool value)
@@ -358,7 +360,8 @@ static void begin_event(struct event_reader *reader)
     reader->event.status.length = 0;
     reader->wrong = false;
     reader->scratch_used = 0;
-    reader->named = reader->object = reader->objects = 0;
+    reader->object = reader->objects = 0;
+    reader->named = 0;
     json_keys_begin(reader->keys);
 }
 
@@ -426,11 +429,13 @@ static bool on_start_array(void *arg)
 /* Is a key repeated within its object?  The fields of an event are bits; the rest is a set. */
 static enum json_key note_key(struct event_reader *reader, const char *text, size_t length)
 {
+    uint64_t bit = UINT64_C(1) << (reader->field & 63);
+
     if (reader->depth > 1 || reader->field < 0)
         return json_keys_add(reader->keys, reader->object, text, length);
-    if (reader->named >> reader->field & 1)
+    if (reader->named & bit)
         return JSON_KEY_REPEATED;
-    reader->named |= UINT64_C(1) << reader->field;
+    reader->named |= bit;
     return JSON_KEY_NEW;
 }
 
@@ -443,16 +448,19 @@ static bool on_key(void *arg, const char *text, size_t length)
         return true;
     if (reader->keeping && memchr(text, 0, length) != NULL)
         refuse(reader, "metadata: holds NUL");
-    if (reader->depth == 1) {
+    if (reader->depth == 1)
         reader->field = find_name(reader, text, length);
-        reader->notes.unknown_fields += reader->field < 0;
-    }
     seen = note_key(reader, text, length);
     if (seen == JSON_KEY_TOO_MANY)
         refuse(reader, "more than 4096 keys");
-    else if (seen == JSON_KEY_REPEATED)
-        refuse(reader, "%s is repeated",
-               reader->depth > 1 || reader->field < 0 ? "a key" : event_fields[reader->field].name);
+    if (reader->depth > 1) {
+        if (seen == JSON_KEY_REPEATED)
+            refuse(reader, "a key is repeated");
+        return true;
+    }
+    if (seen == JSON_KEY_REPEATED)
+        refuse(reader, "%s is repeated", reader->field < 0 ? "a key" : event_fields[reader->field].name);
+    reader->notes.unknown_fields += reader->field < 0;
     return true;
 }
 

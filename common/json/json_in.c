@@ -8,8 +8,8 @@
  *
  * The text is checked as UTF-8 in front, eight bytes at a time; so are strings searched for what ends
  * them.  Open containers are one bit each (object or array) and there is no recursion: depth is the
- * handler's to bound, and an eighth of the text's length bounds the bits.  Nothing is read behind
- * the end of the text: `at == end` is looked at wherever a byte is.
+ * handler's to bound, and an eighth of the text's length bounds the bits.  Nothing is read behind the end of the text: `at == end` is looked at
+ * wherever a byte is.
  * Owns nothing of the caller's; the handler gets borrowed text.
  */
 #include "common/json/json.h"
