@@ -44,7 +44,6 @@ struct event_reader {
     bool keeping;     /* within "metadata" */
     uint32_t object;  /* number of the innermost object, for repeated keys */
     uint32_t objects; /* objects begun in this event */
-    uint64_t named;   /* 1 << field for each whose key came in this event */
     uint32_t parents[EVENT_NESTING_MAX + 2];
     int field; /* the value that comes belongs to this field; -1: to none we know */
 
@@ -361,7 +360,6 @@ static void begin_event(struct event_reader *reader)
     reader->wrong = false;
     reader->scratch_used = 0;
     reader->object = reader->objects = 0;
-    reader->named = 0;
     json_keys_begin(reader->keys);
 }
 
@@ -426,19 +424,6 @@ static bool on_start_array(void *arg)
     return true;
 }
 
-/* Is a key repeated within its object?  The fields of an event are bits; the rest is a set. */
-static enum json_key note_key(struct event_reader *reader, const char *text, size_t length)
-{
-    uint64_t bit = UINT64_C(1) << (reader->field & 63);
-
-    if (reader->depth > 1 || reader->field < 0)
-        return json_keys_add(reader->keys, reader->object, text, length);
-    if (reader->named & bit)
-        return JSON_KEY_REPEATED;
-    reader->named |= bit;
-    return JSON_KEY_NEW;
-}
-
 static bool on_key(void *arg, const char *text, size_t length)
 {
     struct event_reader *reader = arg;
@@ -448,9 +433,7 @@ static bool on_key(void *arg, const char *text, size_t length)
         return true;
     if (reader->keeping && memchr(text, 0, length) != NULL)
         refuse(reader, "metadata: holds NUL");
-    if (reader->depth == 1)
-        reader->field = find_name(reader, text, length);
-    seen = note_key(reader, text, length);
+    seen = json_keys_add(reader->keys, reader->object, text, length);
     if (seen == JSON_KEY_TOO_MANY)
         refuse(reader, "more than 4096 keys");
     if (reader->depth > 1) {
@@ -458,6 +441,7 @@ static bool on_key(void *arg, const char *text, size_t length)
             refuse(reader, "a key is repeated");
         return true;
     }
+    reader->field = find_name(reader, text, length);
     if (seen == JSON_KEY_REPEATED)
         refuse(reader, "%s is repeated", reader->field < 0 ? "a key" : event_fields[reader->field].name);
     reader->notes.unknown_fields += reader->field < 0;

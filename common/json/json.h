@@ -1,6 +1,6 @@
 /*
- * json.h - JSON: a strict reader that hands numbers over as text, as money must not become a float,
- * and a writer.  No library behind it: see json_in.c.
+ * json.h - the door to the JSON library (yajl): a strict reader that hands numbers over as text, and
+ * a writer.  yajl because money must not become a float: it gives each number as it was written.
  */
 #ifndef SPENDD_JSON_JSON_H
 #define SPENDD_JSON_JSON_H
