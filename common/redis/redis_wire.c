@@ -4,8 +4,8 @@
  *
  * Replies are read by hiredis' reader, which builds our own struct redis_reply through its object
  * functions: an array's items lie in one block, so nothing is converted or copied twice.  What
- * Redis sends is untrusted: sizes of arrays and of all that is buffered are bounded here, depth
- * by hiredis.
+ * Redis sends is untrusted: sizes of arrays, their depth and all that is buffered are bounded here
+ * (hiredis 0.14 bounds the depth, 1.x no more).
  *
  * Commands are written here and not by redisFormatCommandArgv, because a script call is kept in two
  * pieces (the name of the script, its arguments): after NOSCRIPT only the first is made anew,
@@ -23,6 +23,14 @@
 #include <string.h>
 
 #define ITEMS_MAX (1024 * 1024)
+#define DEPTH_MAX 7 /* arrays within arrays: clear() descends once for each */
+
+/* hiredis 1.0 made the count of items unsigned, and gave kinds of RESP3 functions of their own. */
+#if HIREDIS_MAJOR >= 1
+typedef size_t item_count;
+#else
+typedef int item_count;
+#endif
 
 struct wire_reader {
     redisReader *reader;
@@ -110,22 +118,34 @@ static void *make_text(const redisReadTask *task, char *bytes, size_t length)
     return reply;
 }
 
-static void *make_array(const redisReadTask *task, int items)
+static bool too_deep(const redisReadTask *task)
 {
+    int depth = 0;
+
+    while (task->parent != NULL && depth < DEPTH_MAX) {
+        task = task->parent;
+        depth++;
+    }
+    return task->parent != NULL;
+}
+
+static void *make_array(const redisReadTask *task, item_count items)
+{
+    size_t count = items > 0 ? (size_t)items : 0;
     struct redis_reply *reply;
 
-    if (items > ITEMS_MAX)
+    if (count > ITEMS_MAX || too_deep(task))
         return NULL;
     reply = place(task);
     if (reply == NULL)
         return NULL;
     reply->kind = REDIS_ARRAY;
-    if (items <= 0)
+    if (count == 0)
         return reply;
-    reply->item = calloc((size_t)items, sizeof *reply->item);
+    reply->item = calloc(count, sizeof *reply->item);
     if (reply->item == NULL)
         return discard(task, reply);
-    reply->items = (size_t)items;
+    reply->items = count;
     return reply;
 }
 
@@ -148,6 +168,21 @@ static void *make_nil(const redisReadTask *task)
         reply->kind = REDIS_NIL;
     return reply;
 }
+
+#if HIREDIS_MAJOR >= 1
+/* We never ask for RESP3.  Without these two, hiredis would hand out small numbers as pointers. */
+static void *refuse_double(const redisReadTask *task, double number, char *bytes, size_t length)
+{
+    (void)task, (void)number, (void)bytes, (void)length;
+    return NULL;
+}
+
+static void *refuse_bool(const redisReadTask *task, int yes)
+{
+    (void)task, (void)yes;
+    return NULL;
+}
+#endif
 
 static void clear(const struct redis_reply *reply)
 {
@@ -174,8 +209,17 @@ void wire_reply_free(struct redis_reply **reply)
 struct wire_reader *wire_reader_new(size_t bytes_max)
 {
     /* hiredis wants a pointer to non-const and never writes there. */
-    static const redisReplyObjectFunctions functions = {make_text, make_array, make_number,
-                                                        make_nil, free_object};
+    static const redisReplyObjectFunctions functions = {
+        .createString = make_text,
+        .createArray = make_array,
+        .createInteger = make_number,
+        .createNil = make_nil,
+        .freeObject = free_object,
+#if HIREDIS_MAJOR >= 1
+        .createDouble = refuse_double,
+        .createBool = refuse_bool,
+#endif
+    };
     struct wire_reader *reader = calloc(1, sizeof *reader);
 
     if (reader == NULL)
@@ -213,7 +257,11 @@ int wire_reply(struct wire_reader *reader, struct redis_reply **reply, struct er
 {
     void *object = NULL;
 
-    if (redisReaderGetReply(reader->reader, &object) != REDIS_OK)
+    if (redisReaderGetReply(reader->reader, &object) != REDIS_OK &&
+        reader->reader->err == REDIS_ERR_OOM)
+        return err_set(err, "reply of Redis: larger, deeper or of another kind than asked for,"
+                            " or no memory for it");
+    if (reader->reader->err != 0)
         return err_set(err, "reply of Redis: %s", reader->reader->errstr);
     if (object == NULL)
         return 0;
