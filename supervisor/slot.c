@@ -41,7 +41,7 @@ static void enter(struct slot *slot, enum child_state state)
 
 /* --- starting ------------------------------------------------------------------------------------- */
 
-static void send_settings(const struct supervisor *supervisor, struct slot *slot)
+void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task)
 {
     struct msg record;
 
@@ -53,14 +53,14 @@ static void send_settings(const struct supervisor *supervisor, struct slot *slot
         memset(&record, 0, sizeof record);
         record.kind = MSG_setting;
         snprintf(record.setting.name, sizeof record.setting.name, "%s", setting->name);
-        settings_get(&supervisor->settings, setting, record.setting.value,
-                     sizeof record.setting.value);
+        settings_get(settings, setting, record.setting.value, sizeof record.setting.value);
         slot_send(slot, &record);
     }
     memset(&record, 0, sizeof record);
     record.kind = MSG_settings_end;
     record.settings_end.index = slot->index;
     record.settings_end.generation = slot->generation;
+    snprintf(record.settings_end.task, sizeof record.settings_end.task, "%s", task);
     slot_send(slot, &record);
 }
 
@@ -131,7 +131,7 @@ static void start(struct supervisor *supervisor, struct slot *slot)
     }
     log_info("worker_started", "worker=%s pid=%d generation=%u", slot->name, (int)slot->pid,
              slot->generation);
-    send_settings(supervisor, slot);
+    slot_send_settings(slot, &supervisor->settings, "");
     gate_tell(supervisor, slot);
 }
 

@@ -1,7 +1,8 @@
 /*
- * spendd.c - main() of the daemon: options, --check, --print-config, or be the supervisor.
+ * spendd.c - main() of the daemon: options, --check, --print-config, --migrate, or be the supervisor.
  *
- * Exit codes: 0 asked to leave (or all is well), 2 wrong options, 75 failed for now, 78 configuration.
+ * Exit codes: 0 asked to leave (or all is well), 1 refused by PostgreSQL (--migrate), 2 wrong options,
+ * 75 failed for now, 78 configuration.
  * If we die on any line before supervisor_run, nothing was started.
  */
 #include "supervisor/supervisor.h"
@@ -11,6 +12,7 @@
 #include "common/config/relations.h"
 #include "common/harness/build.h"
 #include "common/harness/harness.h"
+#include "supervisor/task.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -21,7 +23,7 @@
 #define DEFAULT_CONFIG "/etc/spendd/spendd.conf"
 #define EXIT_USAGE 2
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_VERSION, MODE_HELP, MODE_WRONG };
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_VERSION, MODE_HELP, MODE_WRONG };
 
 struct arguments {
     const char *config;
@@ -30,23 +32,27 @@ struct arguments {
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-    {"print-config", no_argument, NULL, 'p'}, {"version", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    {"print-config", no_argument, NULL, 'p'}, {"migrate", no_argument, NULL, 'm'},
+    {"version", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static void print_help(FILE *to)
 {
-    fputs("usage: spendd [--config FILE] [--check | --print-config | --version | --help]\n"
+    fputs("usage: spendd [--config FILE] [--check | --print-config | --migrate | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
           "  --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
           "  --check          check the configuration and say what was checked; start nothing\n"
           "  --print-config   print the effective configuration, secrets masked; start nothing\n"
+          "  --migrate        make or upgrade the schema in PostgreSQL (as database.url), then leave; may\n"
+          "                   run beside a living spendd\n"
           "  --version        print version and build\n"
           "  --help           print this\n"
           "\n"
-          "Exit codes: 0 asked to leave, 2 wrong options, 75 failed for now, 78 configuration.\n"
+          "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate), 2 wrong options,\n"
+          "75 failed for now, 78 configuration.\n"
           "Signals: SIGTERM and SIGINT drain, a second one leaves at once.\n",
           to);
 }
@@ -58,6 +64,8 @@ static enum mode mode_of(int letter)
         return MODE_CHECK;
     case 'p':
         return MODE_PRINT;
+    case 'm':
+        return MODE_MIGRATE;
     case 'v':
         return MODE_VERSION;
     case 'h':
@@ -145,6 +153,10 @@ static int with_settings(const struct arguments *arguments)
         config_print(&settings, stdout);
         return 0;
     }
+    if (arguments->mode == MODE_MIGRATE) {
+        settings.database_migrate = true; /* the command says so, whatever the file says */
+        return task_run(&settings, "db_flusher", "migrate");
+    }
     log_set_level((enum log_level)log_level_from(settings.log_level));
     settings_narrowed(&settings, warn_narrowed, NULL);
     return supervisor_run(&settings);
@@ -169,6 +181,7 @@ int main(int argc, char **argv)
     case MODE_RUN:
     case MODE_CHECK:
     case MODE_PRINT:
+    case MODE_MIGRATE:
         return with_settings(&arguments);
     }
     return EXIT_USAGE;

@@ -60,6 +60,7 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
 void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
 mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);
 void slot_send(struct slot *slot, const struct msg *record);
+void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task);
 
 /* record.c: what a worker says. */
 void slot_read(struct supervisor *supervisor, struct slot *slot);

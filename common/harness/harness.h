@@ -39,6 +39,9 @@ struct worker {
      * The harness leaves by itself at the deadline.  NULL: leave at once. */
     void (*drain)(void *self, mono_t deadline);
     void (*close)(void *self);
+    /* What this executable does instead when it is started for that one task (`spendd --migrate`); the
+     * name is the task's.  NULL: none. */
+    const struct worker *task;
 };
 
 /* Called from open by a worker that cannot be ready yet (an aggregator whose lane is still held by an

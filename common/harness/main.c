@@ -27,6 +27,7 @@ extern const struct worker worker;
 struct given {
     struct settings settings;
     unsigned index, generation;
+    char task[sizeof((struct msg_settings_end *)0)->task]; /* empty: the worker's life */
 };
 
 static void ignore_signals(void)
@@ -65,6 +66,7 @@ static int take_setting(struct given *given, const struct msg *record, struct er
     if (record->kind == MSG_settings_end) {
         given->index = record->settings_end.index;
         given->generation = record->settings_end.generation;
+        memcpy(given->task, record->settings_end.task, sizeof given->task);
         return 1;
     }
     if (record->kind != MSG_setting)
@@ -118,10 +120,21 @@ static void take_name(const struct given *given)
         forbid_core();
 }
 
+/* The worker itself, or what it does for one task; NULL: it knows no such task. */
+static const struct worker *chosen(const struct given *given, struct err *err)
+{
+    if (given->task[0] == '\0')
+        return &worker;
+    if (worker.task != NULL && strcmp(worker.task->name, given->task) == 0)
+        return worker.task;
+    err_set(err, "%s knows no task %s", worker.name, given->task);
+    return NULL;
+}
+
 /* NULL: could not be made. */
 static struct harness *make(struct line *line, const struct given *given, struct err *err)
 {
-    struct host_options options = {.worker = &worker,
+    struct host_options options = {.worker = chosen(given, err),
                                    .settings = &given->settings,
                                    .line = line,
                                    .page = stats_map(FD_STATS, err),
@@ -129,7 +142,7 @@ static struct harness *make(struct line *line, const struct given *given, struct
                                    .generation = given->generation};
     struct harness *harness;
 
-    if (options.page == NULL)
+    if (options.worker == NULL || options.page == NULL)
         return NULL;
     close(FD_STATS);
     harness = harness_new(&options, err);

@@ -309,3 +309,37 @@ def test_as_pid_1_it_reaps_and_leaves_in_order(stack):
 def zombies_of(parent):
     stats = [processes.stat_of(pid) for pid in processes.all_pids()]
     return [stat for stat in stats if stat and stat[2] == parent and stat[1] == "Z"]
+
+
+# --- spendd --migrate ------------------------------------------------------------------------------
+
+def migrate(instance):
+    return subprocess.run([instance.program(), "--config", instance.config, "--migrate"], capture_output=True,
+                          text=True, timeout=patient(30), check=False)
+
+
+def test_migrate_by_hand_where_the_flusher_may_not(stack):
+    """The gate says what to run; run beside the living daemon it opens the gate."""
+    instance = stack.spendd(database__migrate=False).start()
+    outcome = send(instance, 40)
+    held = wait_until(lambda: (row(instance, "db_flusher") or {}).get("why", "").count("--migrate") and
+                      instance.status(), 20, "the gate to say what to run", stack.logs)
+    assert "run spendd --migrate" in held["gate"]["database"]["why"]
+    done = migrate(instance)
+    assert (done.returncode, done.stdout) == (0, "schema spendd is ready, version 1\n"), done
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    assert migrate(instance).returncode == 0  # and again: nothing to do is done
+
+
+def test_migrate_says_why_it_cannot(stack):
+    instance = stack.spendd(database__connect_ms=1000)
+    stack.postgres.query("create role guest login")
+    stack.postgres.query("revoke create on database postgres from public")
+    instance.write_config(database__url=stack.postgres.url(user="guest"))
+    done = migrate(instance)
+    assert done.returncode == 1 and "permission denied" in done.stderr and not done.stdout, done
+    stack.postgres.stop("immediate")
+    done = migrate(instance)
+    assert done.returncode == 75 and "spendd --migrate: no connection: " in done.stderr, done
+    instance.write_config(database__url="postgresql://h/db?nonsense=1")
+    assert migrate(instance).returncode == 78

@@ -196,4 +196,5 @@ const struct worker worker = {
     .record = record,
     .drain = drain,
     .close = close_flusher,
+    .task = &migrate_task,
 };

@@ -60,4 +60,6 @@ void reading_begin(struct flusher *f); /* the lock is held: goes on to the attem
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_less(struct flusher *f); /* the next flush takes half */
 
+extern const struct worker migrate_task; /* migrate.c */
+
 #endif

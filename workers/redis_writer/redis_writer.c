@@ -194,4 +194,9 @@ static void drain(void *self, mono_t deadline)
 }
 
 extern const struct worker worker;
-const struct worker worker = {"redis_writer", open_writer, NULL, drain, close_writer};
+const struct worker worker = {
+    .name = "redis_writer",
+    .open = open_writer,
+    .drain = drain,
+    .close = close_writer,
+};
