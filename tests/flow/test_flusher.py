@@ -145,6 +145,20 @@ def test_newer_envelope_goes_aside(bench):
     assert bench.client.llen(bench.queue.key("aside")) == 1
 
 
+def test_what_was_set_aside_is_read_by_a_newer_build(bench):
+    """Here the newer build is this one: what an older one could not read lies aside in our own version."""
+    events = generated(50)
+    newer = wire.envelope(wire.uuid7(), 1, [wire.event_record(events[0])], magic="spendd9")
+    *ours, last = envelopes(events, 10)
+    bench.client.rpush(bench.queue.key("aside"), ours[0], newer, *ours[1:], b"rubbish")
+    bench.push(last)
+    flusher = bench.flusher()
+    wait_until(lambda: "aside_taken_back" in flusher.text(), 20, logs=[flusher])
+    bench.settle()
+    bench.check(by_id(events))
+    assert bench.client.lrange(bench.queue.key("aside"), 0, -1) == [newer]
+
+
 def test_killed_with_the_transaction_open(bench):
     events = generated(4000)
     bench.push(*envelopes(events, 20))

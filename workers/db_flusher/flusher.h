@@ -32,6 +32,8 @@ struct flusher {
     int64_t limit;        /* batches of the next flush */
     int64_t statement_ms; /* of the next flush */
     int backoff, early;
+    bool aside_seen;      /* looked at what was set aside */
+    int64_t aside_at, aside_taken; /* while looking: next index; how many went back */
 };
 
 /* turn.c: each but the last five ends the turn */
@@ -56,6 +58,7 @@ void hold_leave(struct flusher *f); /* gives up the lock, then the process ends 
 void database_ensure(struct flusher *f); /* goes on to the lock or the queue */
 void database_close_idle(void *flusher); /* timer */
 
+void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes on to the queue */
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_less(struct flusher *f); /* the next flush takes half */

@@ -91,7 +91,10 @@ static void on_lock(void *arg, const struct redis_reply *reply, const char *reas
         log_debug("lock_taken", "token=%s", f->queue.token);
         timer_in_ms(f->renew_timer, f->settings->lock_renew_ms);
         f->empty_since = mono_never();
-        reading_begin(f);
+        if (f->aside_seen)
+            reading_begin(f);
+        else
+            aside_begin(f);
         return;
     }
     lease_refused(&f->lease);

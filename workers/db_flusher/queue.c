@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GENERATION_BYTES 16
+
 /* Arguments of a script, all owned; a failed one sends nothing that could be misread: count 0. */
 struct words {
     char **word;
@@ -61,7 +63,7 @@ static void run(struct queue *queue, enum redis_script script, struct words *wor
 
 static void fresh_name(char text[GENERATION_TEXT])
 {
-    unsigned char random[16];
+    unsigned char random[GENERATION_BYTES];
 
     randombytes_buf(random, sizeof random);
     sodium_bin2hex(text, GENERATION_TEXT, random, sizeof random);
@@ -170,6 +172,36 @@ void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void 
     say(&words, queue->generation);
     say(&words, sha1);
     run(queue, REDIS_aside, &words, f, arg);
+}
+
+void queue_look_aside(struct queue *queue, int64_t index, redis_reply_fn *f, void *arg)
+{
+    char number[24];
+    const char *argv[] = {"LINDEX", queue->aside, number};
+
+    snprintf(number, sizeof number, "%lld", (long long)index);
+    redis_command(queue->redis, 3, argv, NULL, f, arg);
+}
+
+/* Past the queue's bound if need be: one element at a time, and what is counted leaves again. */
+void queue_put_back(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    char fresh[GENERATION_TEXT];
+    const char *argv[] = {queue->queue, queue->meta, queue->generation, fresh, "1e15",
+                          (const char *)load->batch[0].data};
+    const size_t lengths[] = {strlen(queue->queue), strlen(queue->meta), strlen(queue->generation),
+                        2 * GENERATION_BYTES, 4, load->batch[0].bytes};
+
+    fresh_name(fresh);
+    redis_script(queue->redis, REDIS_push, 6, argv, lengths, f, arg);
+}
+
+void queue_forget_aside(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    const char *argv[] = {"LREM", queue->aside, "0", (const char *)load->batch[0].data};
+    const size_t lengths[] = {4, strlen(queue->aside), 1, load->batch[0].bytes};
+
+    redis_command(queue->redis, 4, argv, lengths, f, arg);
 }
 
 static void say_ranges(struct words *words, const struct load *load)

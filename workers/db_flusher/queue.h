@@ -30,6 +30,11 @@ void queue_published(struct queue *queue, const struct load *load, redis_reply_f
 void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg);
 void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void *arg);
 
+/* The element of `aside` at an index; the one envelope of a load to the queue's end; out of `aside`. */
+void queue_look_aside(struct queue *queue, int64_t index, redis_reply_fn *f, void *arg);
+void queue_put_back(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
+void queue_forget_aside(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
+
 /* What a finished commit made true of this load: ranges of its epochs, and which elements leave. */
 void queue_publish(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
 void queue_rewrite(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);

@@ -48,7 +48,10 @@ struct schema {
 #define COLUMN_TAGS " text[]"
 #define COLUMN_JSON " json"
 
-/* json, not jsonb: jsonb refuses \u0000 and huge numbers, and no valid event may be refused. */
+/* Ledger rows are never purged: a batch whose row were gone would have to be refused or counted again,
+ * and an instance that was idle for long still goes on under its old epoch.  A row per start is small.
+ *
+ * json, not jsonb: jsonb refuses \u0000 and huge numbers, and no valid event may be refused. */
 static const char tables_sql[] =
     "CREATE TABLE IF NOT EXISTS @.shard (shard int PRIMARY KEY);\n"
     "INSERT INTO @.shard VALUES (0) ON CONFLICT DO NOTHING;\n"
