@@ -18,7 +18,6 @@ FUNCTION = (40, 60)
 HEADER = (80, 120)
 COLUMNS = (100, 120)
 GRANTED = {
-    "common/event/read.c": 660,
     "common/pg/pg.c": 580,
 }
 

@@ -1,7 +1,7 @@
 /*
  * test_event_read.c - what a producer may send, and the exact words with which the rest is refused.
  *
- * links: common/event/read.c common/event/values.c common/event/event.c common/event/codec.c common/json/json_in.c common/json/json_keys.c common/base/utf8.c common/base/clock.c common/base/err.c common/money/money.c
+ * links: common/event/read.c common/event/read_walk.c common/event/read_fields.c common/event/values.c common/event/event.c common/event/codec.c common/json/json_in.c common/json/json_keys.c common/base/utf8.c common/base/clock.c common/base/err.c common/money/money.c
  * libs: yajl libsodium
  */
 #include "common/event/fields.h"
