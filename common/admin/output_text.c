@@ -2,7 +2,8 @@
  * output_text.c - answers for people.  See output.h.
  *
  * Knows no command: an object is a list of names and values, a list of objects is a table whose
- * columns are the names in its first row, and an object that says "known": false is "unknown" with
+ * columns are the names in its first row (what does not fit into 80 columns stands beneath its row),
+ * and an object that says "known": false is "unknown" with
  * its reason. So a new admin word, and a new member in an answer, are printed without a change
  * here. Everything printed passes output_escaped: a name in an answer may come from a stranger.
  */
@@ -17,6 +18,8 @@
 #define COLUMNS_MAX 24
 #define LABEL_MAX 64
 #define MARGIN 2
+#define SCREEN 80
+#define NARROWEST 16 /* a column that is cut to fit keeps this much */
 
 size_t output_escaped(FILE *to, const char *text)
 {
@@ -59,7 +62,7 @@ static void heading(const char *key, char *text, size_t size)
 struct table {
     const char *key[COLUMNS_MAX];
     size_t width[COLUMNS_MAX];
-    size_t columns;
+    size_t columns, beside; /* columns beside each other; the others go beneath */
 };
 
 static void cell(const struct json_tree *row, const char *key, char *text, size_t size)
@@ -70,6 +73,32 @@ static void cell(const struct json_tree *row, const char *key, char *text, size_
         snprintf(text, size, "-");
     else
         value_text(value, text, size);
+}
+
+/* The widest column gives way, and its long cells go beneath their rows; where that leaves too little of
+ * it, every column beyond the edge does. */
+static void fit(struct table *table)
+{
+    size_t used = 0, widest = 0;
+
+    for (size_t i = 0; i < table->columns; i++) {
+        used += table->width[i] + (i > 0 ? MARGIN : 0);
+        if (table->width[i] > table->width[widest])
+            widest = i;
+    }
+    table->beside = table->columns;
+    if (used <= SCREEN)
+        return;
+    if (used - table->width[widest] + NARROWEST <= SCREEN) {
+        table->width[widest] -= used - SCREEN;
+        return;
+    }
+    used = table->width[0];
+    for (table->beside = 1; table->beside < table->columns; table->beside++) {
+        used += MARGIN + table->width[table->beside];
+        if (used > SCREEN)
+            return;
+    }
 }
 
 static void measure(struct table *table, const struct json_tree *list)
@@ -91,20 +120,51 @@ static void measure(struct table *table, const struct json_tree *list)
             if (columns > table->width[i])
                 table->width[i] = columns;
         }
+    fit(table);
+}
+
+static bool fits(const struct table *table, size_t column, const char *text)
+{
+    return output_escaped(NULL, text) <= table->width[column];
+}
+
+/* "status ready; why killed": what has no place in the row and says something. */
+static void print_beneath(FILE *to, const struct table *table, const struct json_tree *row)
+{
+    char text[VALUE_TEXT_MAX], label[LABEL_MAX];
+    const char *before = "  ";
+
+    for (size_t i = 0; i < table->columns; i++) {
+        cell(row, table->key[i], text, sizeof text);
+        if (strcmp(text, "-") == 0 || (i < table->beside && fits(table, i, text)))
+            continue;
+        label_text(table->key[i], label, sizeof label);
+        fputs(before, to);
+        output_escaped(to, label);
+        fputc(' ', to);
+        output_escaped(to, text);
+        before = "; ";
+    }
+    if (before[0] == ';')
+        fputc('\n', to);
 }
 
 static void print_row(FILE *to, const struct table *table, const struct json_tree *row)
 {
     char text[VALUE_TEXT_MAX];
 
-    for (size_t i = 0; i < table->columns; i++) {
+    for (size_t i = 0; i < table->beside; i++) {
         if (row == NULL)
             heading(table->key[i], text, sizeof text);
         else
             cell(row, table->key[i], text, sizeof text);
-        padded(to, text, i + 1 < table->columns ? table->width[i] + MARGIN : 0);
+        if (!fits(table, i, text))
+            text[0] = '\0';
+        padded(to, text, i + 1 < table->beside ? table->width[i] + MARGIN : 0);
     }
     fputc('\n', to);
+    if (row != NULL)
+        print_beneath(to, table, row);
 }
 
 static void print_table(FILE *to, const struct json_tree *list)
@@ -141,6 +201,31 @@ static bool print_unknown(FILE *to, const struct json_tree *value)
     return true;
 }
 
+/* A list of pairs is broken behind a comma where the screen ends; one long text is left whole. */
+static void print_wrapped(FILE *to, char *text, size_t indent)
+{
+    size_t column = indent;
+
+    while (text != NULL) {
+        char *next = strstr(text, ", ");
+
+        if (next != NULL)
+            *next = '\0';
+        column += output_escaped(to, text);
+        text = next != NULL ? next + 2 : NULL;
+        if (text == NULL)
+            return;
+        /* With its own comma behind it. */
+        if (column + 2 + strcspn(text, ",") + 1 > SCREEN) {
+            fprintf(to, ",\n%*s", (int)indent, "");
+            column = indent;
+        } else {
+            fputs(", ", to);
+            column += 2;
+        }
+    }
+}
+
 static void print_pair(FILE *to, const char *label, const struct json_tree *value, size_t width)
 {
     char text[VALUE_TEXT_MAX];
@@ -148,7 +233,7 @@ static void print_pair(FILE *to, const char *label, const struct json_tree *valu
     padded(to, label, width + MARGIN);
     if (!print_unknown(to, value)) {
         value_text(value, text, sizeof text);
-        output_escaped(to, text);
+        print_wrapped(to, text, width + MARGIN);
     }
     fputc('\n', to);
 }

@@ -94,6 +94,38 @@ static void whole_answer(void **state)
     free(text);
 }
 
+static void fits_the_screen(void **state)
+{
+    char *text = printed(
+        "{\"events\": {\"accepted\": 1234567890, \"duplicate\": 1234567890, \"rejected\": 1234567890,"
+        " \"counted\": 1234567890}, \"workers\": ["
+        "{\"name\": \"redis_writer\", \"status\": \"redis up, generation 42, queue 123456789 bytes, and"
+        " so on until the end\", \"why\": \"\", \"restarts\": 0},"
+        "{\"name\": \"control\", \"status\": \"\", \"why\": \"killed\", \"restarts\": 1}]}");
+
+    (void)state;
+    assert_string_equal(text,
+                        "events  accepted 1234567890, duplicate 1234567890, rejected 1234567890,\n"
+                        "        counted 1234567890\n"
+                        "\n"
+                        "NAME          STATUS                                            WHY     RESTARTS\n"
+                        "redis_writer                                                    -       0\n"
+                        "  status redis up, generation 42, queue 123456789 bytes, and so on until the end\n"
+                        "control       -                                                 killed  1\n");
+    free(text);
+    text = printed("{\"rows\": [{\"a\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
+                   " \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                   " \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"},"
+                   " {\"a\": \"short\", \"b\": \"\", \"c\": 1}]}");
+    assert_string_equal(text, "A\n"
+                              "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
+                              "  b bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb;"
+                              " c cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n"
+                              "short\n"
+                              "  c 1\n");
+    free(text);
+}
+
 static void escapes(void **state)
 {
     (void)state;
@@ -120,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values),
         cmocka_unit_test(whole_answer),
+        cmocka_unit_test(fits_the_screen),
         cmocka_unit_test(escapes),
         cmocka_unit_test(refused_json),
     };

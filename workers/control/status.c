@@ -9,15 +9,17 @@
  * The answer, a contract for programs (members may be added, never renamed):
  *   {"instance": "...", "version": "...", "build": "...", "started_ms": 0, "draining": false,
  *    "supervisor": {"known": true, "why": ""},
- *    "gate": {"database": {"open": true, "why": "..."}},
+ *    "gate": {"database": {"open": true, "why": "...", "known": true}},
  *    "queue": {"known": true, "why": "", "length": 0, "bytes": 0},
  *    "lock": {"known": true, "why": "", "holder": null, "ttl_ms": null},
- *    "spool": {"bytes": 0, "unapplied_bytes": 0, "unapplied_segments": 0, "oldest_unapplied_s":
- * null}, "events": {"accepted": 0, "duplicate": 0, "rejected": 0, "unacked": 0, "counted": 0,
- * "known": 0, "conflict": 0, "poison": 0, "dead": 0}, "workers": [{"name", "index", "pid", "state",
- * "generation", "restarts", "since_ms", "status", "why"}]} started_ms and since_ms are wall time; a
- * worker without a process has pid null.  events count since the supervisor started; "known" there
- * is the number of events that PostgreSQL had counted before.
+ *    "spool": {"bytes": 0, "unapplied_bytes": 0, "unapplied_segments": 0,
+ *              "oldest_unapplied_s": null},
+ *    "events": {"accepted": 0, "duplicate": 0, "rejected": 0, "unacked": 0, "counted": 0,
+ *               "known": 0, "conflict": 0, "poison": 0, "dead": 0},
+ *    "workers": [{"name", "index", "pid", "state", "restarts", "since_ms", "status", "why"}]}
+ * started_ms and since_ms are wall time; a worker without a process has pid null; what is not known
+ * ("known": false, with why) is null.  events count since the supervisor started; "known" there is the
+ * number of events that PostgreSQL had counted before.
  */
 #include "workers/control/status.h"
 
@@ -87,6 +89,14 @@ static void number_if(struct json_out *out, const char *key, bool there, int64_t
         json_null(out);
 }
 
+static void bool_if(struct json_out *out, bool there, bool value)
+{
+    if (there)
+        json_bool(out, value);
+    else
+        json_null(out);
+}
+
 static void open_member(struct json_out *out, const char *key, bool known, const char *why)
 {
     json_key(out, key);
@@ -152,7 +162,6 @@ static void write_worker(struct json_out *out, const struct msg_snapshot_row *ro
     number_member(out, "index", row->index);
     number_if(out, "pid", row->pid > 0, row->pid);
     text_member(out, "state", row->state);
-    number_member(out, "generation", row->generation);
     number_member(out, "restarts", row->restarts);
     number_member(out, "since_ms", row->since_ms);
     text_member(out, "status", row->status);
@@ -165,16 +174,19 @@ static void write_supervision(struct json_out *out, const struct place *place)
     bool known = place->snapshot_known;
 
     number_if(out, "started_ms", known, place->snapshot.started_ms);
-    bool_member(out, "draining", known && place->snapshot.draining);
+    json_key(out, "draining");
+    bool_if(out, known, place->snapshot.draining);
     open_member(out, "supervisor", known, known ? "" : "no answer from the supervisor within 1 s");
     json_end(out);
     json_key(out, "gate");
     json_object(out);
     json_key(out, "database");
     json_object(out);
-    bool_member(out, "open", known && place->snapshot.database_open);
+    json_key(out, "open");
+    bool_if(out, known, place->snapshot.database_open);
     text_member(out, "why",
                 known ? place->snapshot.database_why : "the supervisor does not answer");
+    bool_member(out, "known", known);
     json_end(out);
     json_end(out);
 }

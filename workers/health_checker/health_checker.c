@@ -102,17 +102,21 @@ static void tell_supervisor(const struct checked *checked)
     harness_report(checked->checker->harness, &report);
 }
 
-static const char *in_a_word(const struct checked *checked)
+static void in_a_word(const struct checked *checked, char text[80])
 {
     if (!checked->ever)
-        return "not probed yet";
-    return checked->last.passed ? "ok" : "failing";
+        snprintf(text, 80, "not probed yet");
+    else if (checked->last.passed)
+        snprintf(text, 80, "ok");
+    else
+        snprintf(text, 80, "failing (%.60s)", checked->last.detail);
 }
 
 static void on_done(void *arg, const struct verdict *verdict)
 {
     struct checked *checked = arg;
     struct health_checker *checker = checked->checker;
+    char database[80], redis[80];
 
     tell_human(checked, verdict);
     checked->last = *verdict;
@@ -120,9 +124,9 @@ static void on_done(void *arg, const struct verdict *verdict)
     stats_add(harness_stats(checker->harness),
               verdict->passed ? METRIC_probes_passed_total : METRIC_probes_failed_total, 1);
     tell_supervisor(checked);
-    harness_status(checker->harness, "database %s, redis %s",
-                   in_a_word(&checker->checked[STORE_DATABASE]),
-                   in_a_word(&checker->checked[STORE_REDIS]));
+    in_a_word(&checker->checked[STORE_DATABASE], database);
+    in_a_word(&checker->checked[STORE_REDIS], redis);
+    harness_status(checker->harness, "database %s, redis %s", database, redis);
     timer_in_ms(checked->due, pause_ms(checked));
 }
 
