@@ -31,6 +31,7 @@ struct wait {
     const struct settings *settings;
     int lock;
     mono_t began, kill_at;
+    int64_t dying_ms; /* from kill_at */
     bool orphaned, killed; /* the supervisor is gone; its workers were told by SIGKILL */
     struct holder holder[HOLDERS_MAX];
 };
@@ -74,20 +75,25 @@ static unsigned name_living(const struct holder *holder, char *text, size_t size
     return living;
 }
 
-/* It had its deadline and more: what it still has is in the spool, and the next run has it again. */
-static void kill_orphans(const struct holder *holder)
+/* They had their deadline and more: what they still have is in the spool, and this run has it again.
+ * Returns how many were killed. */
+static unsigned kill_orphans(const struct holder *holder)
 {
+    unsigned killed = 0;
     struct err err;
 
     for (unsigned i = 1; i < HOLDERS_MAX; i++) {
         if (!holder_lives(&holder[i]))
             continue;
-        if (holder_kill(&holder[i], &err) == 0)
-            log_warn("orphan_killed", "worker=%s pid=%d reason=\"its supervisor died and it did not leave\"",
-                     holder[i].program, (int)holder[i].pid);
-        else
+        if (holder_kill(&holder[i], &err) < 0) {
             log_error("orphan_not_killed", "worker=%s error=\"%s\"", holder[i].program, err.text);
+            continue;
+        }
+        killed++;
+        log_warn("orphan_killed", "worker=%s pid=%d reason=\"its supervisor died and it did not leave\"",
+                 holder[i].program, (int)holder[i].pid);
     }
+    return killed;
 }
 
 static int refuse(const struct wait *wait, struct err *err)
@@ -120,10 +126,11 @@ static bool may_wait(struct wait *wait, mono_t now)
         wait->kill_at = mono_after_ms(now, s->supervisor_orphan_drain_ms + SLACK_MS);
     wait->orphaned = true;
     if (!wait->killed && mono_reached(now, wait->kill_at)) {
-        kill_orphans(wait->holder);
+        /* Whom nobody could name or kill will not leave either. */
+        wait->dying_ms = kill_orphans(wait->holder) > 0 ? DYING_MS : 0;
         wait->killed = true;
     }
-    return !mono_reached(now, mono_after_ms(wait->kill_at, DYING_MS));
+    return !wait->killed || !mono_reached(now, mono_after_ms(wait->kill_at, wait->dying_ms));
 }
 
 /* A flock has no descriptor that becomes ready: look again a few times a second, awake for signals. */

@@ -4,6 +4,7 @@ and why it does not know the rest; strangers on the socket are refused and hurt 
 import concurrent.futures
 import json
 import os
+import signal
 import stat
 import subprocess
 
@@ -84,6 +85,38 @@ def test_gate_follows_the_database(instance, stack):
     assert gate()["why"]
     stack.postgres.start()
     wait_until(lambda: gate()["open"], 15)
+
+
+def test_a_supervisor_that_does_not_answer_is_unknown(instance):
+    instance.process.send_signal(signal.SIGSTOP)
+    answer = status(instance)
+    assert not answer["supervisor"]["known"] and answer["supervisor"]["why"]
+    gate = answer["gate"]["database"]
+    assert gate["open"] is None and not gate["known"] and answer["draining"] is None
+    text = spendctl(instance, "status").stdout
+    assert "gate database  unknown: " in text and all(len(line) <= 80 for line in text.split("\n\n")[0].splitlines())
+    instance.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: status(instance)["supervisor"]["known"], 10)
+
+
+def test_a_frozen_database_is_told_with_its_reason(instance, stack):
+    wait_until(lambda: status(instance)["gate"]["database"]["open"], 10)
+    stack.postgres.freeze()
+    shown = wait_until(lambda: "database failing (" in worker(status(instance), "health_checker")["status"]
+                       and status(instance), 15)
+    assert shown["supervisor"]["known"] and shown["queue"]["known"]
+    wait_until(lambda: not status(instance)["gate"]["database"]["open"], 15)
+    stack.postgres.thaw()
+    wait_until(lambda: status(instance)["gate"]["database"]["open"], 15)
+
+
+def test_a_dead_aggregator_is_shown_while_it_waits(stack):
+    instance = stack.spendd(supervisor__flap_deaths=1, supervisor__backoff_min_ms=60000, supervisor__backoff_max_ms=60000)
+    instance.start(ready=("control", "aggregator"))
+    instance.kill("aggregator")
+    shown = wait_until(lambda: worker(status(instance), "aggregator")["state"] == "BACKOFF"
+                       and worker(status(instance), "aggregator"), 10)
+    assert shown["pid"] is None and "signal 9" in shown["why"]
 
 
 def test_strangers_are_refused(instance, socket):

@@ -139,6 +139,20 @@ def replace(build, worker, script):
     os.chmod(path, 0o755)
 
 
+def test_a_worker_that_never_starts_backs_off_at_once(stack):
+    """Death before readiness is structural: pauses from the first one on, longer each time."""
+    build = copy_of_build(stack.place)
+    replace(build, "redis_writer", "#!/bin/sh\nexit 1\n")
+    instance = stack.spendd(build=build, supervisor__backoff_min_ms=100, supervisor__backoff_max_ms=400)
+    instance.start(ready=("aggregator", "control"))
+    pauses = wait_until(lambda: len(lines(instance, "worker_restarts")) >= 4 and lines(instance, "worker_restarts"),
+                        20, "four deaths", [instance])
+    took = [int(line.split("in_ms=")[1].split()[0]) for line in pauses[:4]]
+    assert 50 <= took[0] <= 100 and 100 <= took[1] <= 200 and all(200 <= ms <= 400 for ms in took[2:]), took
+    assert "exit code" in row(instance, "redis_writer")["why"]
+    assert send(instance, 20).counts()["acked"] == 20
+
+
 def foreign(build, worker):
     """The same executable with another build id."""
     path = os.path.join(build, "libexec", "spendd", worker)
@@ -156,7 +170,7 @@ def foreign(build, worker):
 def test_a_worker_of_another_build_is_refused(stack):
     build = copy_of_build(stack.place)
     foreign(build, "redis_writer")
-    instance = stack.spendd(build=build).start(ready=("aggregator", "control"))
+    instance = stack.spendd(build=build, supervisor__drain_ms=2000).start(ready=("aggregator", "control"))
     wait_until(lambda: instance.state("redis_writer") == "FAILED", 10, "the refusal", [instance])
     shown = row(instance, "redis_writer")
     assert "beef" in shown["why"] and "restart spendd" in shown["why"] and shown["pid"] is None
