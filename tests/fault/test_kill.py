@@ -3,8 +3,8 @@ random moments, 210 kills in all, each with unacknowledged messages in flight.  
 acknowledged is what is counted, no id twice, all sums equal.
 
 A moment is "after so many more answers", never a pause.  Half of the flusher's kills happen while its
-transaction is open: a foreign row lock holds it there, pg_stat_activity shows it, and PostgreSQL's log
-shows their ends.
+transaction is open: a foreign row lock holds it there, pg_stat_activity shows it while the flusher is stopped,
+and afterwards each of these very transactions is aborted and PostgreSQL's log shows its end.
 """
 import itertools
 import random
@@ -67,8 +67,28 @@ def test_the_flusher_is_killed_at_any_moment(stack, instance):
     load.finish(stack)
 
 
-OPEN = """select count(*) from pg_stat_activity where xact_start is not null and pid <> pg_backend_pid()
-          and application_name <> 'test' and wait_event_type = 'Lock'"""
+# The flusher's backend whose transaction has written and waits for the row that we hold.
+OPEN = """select pid, backend_xid::text from pg_stat_activity where backend_xid is not null
+          and application_name like 'spendd%' and wait_event_type = 'Lock'"""
+ENDS = ("with an open transaction", "connection to client lost")
+
+
+def open_transaction(stack, instance):
+    """Stops the flusher within a transaction; (its backend, the transaction).  Stopped it cannot go on, and its
+    backend waits for us: what is seen after the stop is so at the kill."""
+    while True:
+        wait_until(lambda: stack.postgres.query(OPEN), 30, "a flush that waits for a row", stack.logs)
+        flusher = instance.freeze("db_flusher")
+        found = stack.postgres.query(OPEN)
+        if len(found) == 1:
+            return found[0]
+        instance.thaw(flusher)  # its lock_timeout came first: the next attempt
+
+
+def ended_in(log, pid):
+    """Does PostgreSQL's log say that this backend lost its client within a transaction?"""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return any(f"[{pid}]" in line and any(end in line for end in ENDS) for line in file)
 
 
 def test_the_flusher_is_killed_within_its_transaction(stack, instance):
@@ -76,21 +96,21 @@ def test_the_flusher_is_killed_within_its_transaction(stack, instance):
     wait_until(lambda: conservation.settled(stack.postgres, 20), 30, "the first events", stack.logs)
     foreign = stack.postgres.connect(application_name="test")
     foreign.autocommit = False
+    killed = []
     for _ in range(FLUSHER_KILLS // 2):
         # All teams locked: the next flush stops half way, its log rows and the ledger already written.
         foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
-        wait_until(lambda: stack.postgres.one(OPEN), 30, "a flush that waits for a row", stack.logs)
+        wait_until(lambda: stack.postgres.query(OPEN), 30, "a flush that waits for a row", stack.logs)
         load.random_moment(3)
-        wait_until(lambda: stack.postgres.one(OPEN), 30, "a flush that waits for a row", stack.logs)
+        killed.append(open_transaction(stack, instance))
         instance.kill("db_flusher")
         foreign.rollback()
     foreign.close()
     load.finish(stack)
-    with open(stack.postgres.log, encoding="utf-8", errors="replace") as file:
-        ended = sum("open transaction" in line or "connection to client lost" in line for line in file)
-    print(f"\n  {ended} backends ended within their transaction")
-    # Each kill was seen within a transaction; one or another backend ends so that its log says it otherwise.
-    assert ended >= FLUSHER_KILLS // 2 * 0.9
+    for pid, xid in killed:
+        assert stack.postgres.one("select pg_xact_status(%s::xid8)", (xid,)) == "aborted", f"{xid} of backend {pid}"
+        wait_until(lambda: ended_in(stack.postgres.log, pid), 10, f"the end of backend {pid} in the log", [stack.postgres])
+    print(f"\n  {len(killed)} transactions open at the kill, all aborted, each in PostgreSQL's log")
 
 
 def test_the_supervisor_is_killed(stack, instance):
