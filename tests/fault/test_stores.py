@@ -251,14 +251,15 @@ def test_a_newer_envelope_waits_aside_and_blocks_nobody(stack):
 # --- frozen -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["redis", "postgres"])
 def test_a_frozen_store_kills_nobody(stack, which):
-    """SIGSTOP for three times the hang limit: no worker dies, status answers, ingest acknowledges."""
-    instance = stack.spendd(supervisor__hang_ms=2000, database__socket_timeout_ms=1500, database__statement_ms=2000).start(ready=WORKERS)
+    """SIGSTOP for three times the hang limit: no worker dies, status answers, ingest acknowledges.  (A limit of
+    twenty beats, so that it tells a loop that blocks from a machine that is busy.)"""
+    instance = stack.spendd(supervisor__hang_ms=4000, database__socket_timeout_ms=1500, database__statement_ms=2000).start(ready=WORKERS)
     producer = load(instance, f"frozen{which}", rate=20)
     more_answers(producer, 10, instance)
     before = {worker: instance.pid(worker) for worker in WORKERS}
     server = getattr(stack, which)
     server.freeze()
-    for _ in range(6):  # 20 messages a second: one second each
+    for _ in range(12):  # 20 messages a second: one second each
         more_answers(producer, 20, instance)
         status = instance.status()
         assert status, f"no status while {which} is frozen\n{instance.tail()}"

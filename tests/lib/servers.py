@@ -207,6 +207,7 @@ class Postgres(Server):
 
     def close(self):
         self.stop("immediate")
+        shutil.rmtree(self.data, ignore_errors=True)  # 40 MB each; the log stays
 
 
 class Redis(Server):
