@@ -126,8 +126,8 @@ static bool may_wait(struct wait *wait, mono_t now)
         wait->kill_at = mono_after_ms(now, s->supervisor_orphan_drain_ms + SLACK_MS);
     wait->orphaned = true;
     if (!wait->killed && mono_reached(now, wait->kill_at)) {
-        /* Whom nobody could name or kill will not leave either. */
-        wait->dying_ms = kill_orphans(wait->holder) > 0 ? DYING_MS : 0;
+        /* Whom nobody could name or kill will not leave either; one may be leaving right now. */
+        wait->dying_ms = kill_orphans(wait->holder) > 0 ? DYING_MS : LOOK_AGAIN_MS * 4;
         wait->killed = true;
     }
     return !wait->killed || !mono_reached(now, mono_after_ms(wait->kill_at, wait->dying_ms));
