@@ -59,9 +59,9 @@ class ForeignWriter(threading.Thread):
     """Locks a handful of our rows in random order, again and again, and changes no figure.  It dawdles within its
     transaction, so that a flush often meets it, and rests between two, so that the rows are not locked for ever."""
 
-    def __init__(self, postgres, seed):
+    def __init__(self, postgres, seed, pause_s=0.3):
         super().__init__(daemon=True)
-        self.postgres, self.rng = postgres, random.Random(seed)
+        self.postgres, self.rng, self.pause_s = postgres, random.Random(seed), pause_s
         self.ending, self.commits, self.deadlocks = threading.Event(), 0, 0
 
     def run(self):
@@ -81,7 +81,7 @@ class ForeignWriter(threading.Thread):
                 connection.rollback()
             except psycopg2.Error:
                 connection.rollback()
-            self.ending.wait(self.rng.uniform(0.1, 0.5))
+            self.ending.wait(self.rng.uniform(0, 2 * self.pause_s))
         connection.close()
 
 
@@ -148,6 +148,27 @@ def test_fifty_instances_and_ten_foreign_writers(place):
     assert foreign + ours > 0, "no deadlock at all: the rows were not fought for"
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
     assert sum(instance.log_text().count("poison") for instance in instances) == 0
+    stack.close()
+
+
+def test_foreign_writers_who_never_pause_do_not_keep_the_flusher_out(place):
+    """Six of them hold a third of the hot rows each, always: row by row the flusher loses every deadlock."""
+    stack = Stack(place, postgres=place.postgres(deadlock_timeout="20ms")).start()
+    instance = stack.spendd().start(ready=WORKERS)
+    outcome = Outcome()
+    Producer(instance.ingest, batches(Generator(52, "first").events(100), 10), outcome).start().wait(60, stack.logs)
+    wait_until(lambda: conservation.settled(stack.postgres, 100), 40, "the first events", stack.logs)
+    writers = [ForeignWriter(stack.postgres, seed, pause_s=0) for seed in range(6)]
+    for writer in writers:
+        writer.start()
+    Producer(instance.ingest, batches(Generator(52, "more").events(3000), 10), outcome, rate=1000).start().wait(60, stack.logs)
+    wait_until(lambda: conservation.settled(stack.postgres, 3100), 60, "everything to be counted", stack.logs)
+    lost = instance.metric("flush_retries_deadlock_total")
+    for writer in writers:
+        writer.ending.set()
+        writer.join(20)
+    print(f"\n  foreign commits {sum(writer.commits for writer in writers)}, deadlocks the flusher lost {lost}")
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
     stack.close()
 
 

@@ -3,9 +3,10 @@
  *
  * Ids are 128-bit keyed hashes of the event id and, unless `contents` is off, of what a conflict is
  * judged by: the same id with another spend, key or model is not known here, so that it reaches the
- * arbiter in PostgreSQL, which finds the conflict.  Without that arbiter the id alone decides.  An entry is made with the ticket of the group commit that will make
- * its event durable; until window_durable has passed that ticket it is pending.  Bounded by a count
- * (memory is taken once) and by age.  Pure: the file of its image is the caller's.
+ * arbiter in PostgreSQL, which finds the conflict.  Without that arbiter the id alone decides.
+ * An entry is made with the ticket of the group commit that will make its event durable; until
+ * window_durable has passed that ticket it is pending.  Bounded by a count (memory is taken once) and
+ * by age.  Pure: the file of its image is the caller's.
  */
 #ifndef SPENDD_AGGREGATOR_WINDOW_H
 #define SPENDD_AGGREGATOR_WINDOW_H

@@ -68,6 +68,7 @@ static const struct step steps[] = {
     {"insert_log", step_ask_insert_log, step_take_insert, true},
     {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true},
     {"look", step_ask_look, step_take_look, false},
+    {"lock_tables", step_ask_lock_tables, NULL, false},
     {"merge_0", step_ask_merge0, step_take_merge, true},
     {"merge_1", step_ask_merge1, step_take_merge, true},
     {"dead", step_ask_dead, step_take_dead, false},

@@ -43,6 +43,7 @@ struct flush_ask {
     const struct poison *poison; /* NULL: everything; else what it includes */
     bool trial;                  /* roll back at the end */
     bool nowait;                 /* no lock in Redis was to be had: do not wait for the shard */
+    bool lock_tables;            /* too many deadlocks: queue for the tables before touching rows */
     bool look_early;             /* repeats are likely: look before the locks */
     int64_t statement_ms;
 };

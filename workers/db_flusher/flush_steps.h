@@ -53,6 +53,7 @@ int step_take_look_early(struct flush *flush, const struct pg_answer *answer);
 int step_take_look(struct flush *flush, const struct pg_answer *answer);
 
 /* flush_commit.c */
+bool step_ask_lock_tables(struct flush *flush);
 bool step_ask_merge0(struct flush *flush);
 bool step_ask_merge1(struct flush *flush);
 int step_take_merge(struct flush *flush, const struct pg_answer *answer);

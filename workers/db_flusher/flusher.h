@@ -32,6 +32,7 @@ struct flusher {
     int64_t limit;        /* batches of the next flush */
     int64_t statement_ms; /* of the next flush */
     int backoff, early;
+    int deadlocks;        /* lost since the last commit */
     bool aside_seen;      /* looked at what was set aside */
     int64_t aside_at, aside_taken; /* while looking: next index; how many went back */
 };

@@ -23,6 +23,7 @@ struct layout_table {
 struct layout {
     const char *name;
     const char *tables_sql; /* makes them, where they are not */
+    const char *lock_tables; /* keeps other writers of these tables out for this transaction */
     struct layout_table table[LAYOUT_TABLES];
     int (*add)(struct tally tallies[LAYOUT_TABLES], const struct event *event); /* -1: no memory */
 };

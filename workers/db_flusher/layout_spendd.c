@@ -79,6 +79,7 @@ const struct layout layout_spendd = {
         "DEFAULT now(), PRIMARY KEY (entity_type, entity_id)) WITH (fillfactor = 70);\n"
         "CREATE TABLE IF NOT EXISTS @.spend_daily (" DAILY_COLUMNS ", updated_at timestamptz NOT "
         "NULL DEFAULT now(), PRIMARY KEY (" DAILY_KEYS ")) WITH (fillfactor = 80);\n",
+    .lock_tables = "LOCK TABLE @.spend, @.spend_daily IN EXCLUSIVE MODE",
     .table =
         {
             {

@@ -95,6 +95,7 @@ static void committed(struct flusher *f, const struct flush_report *report)
 {
     count_report(f, report);
     f->backoff = 0;
+    f->deadlocks = 0;
     f->stood_down = false;
     f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
     if (report->sums > SUMS_MOST)
@@ -133,6 +134,7 @@ void outcome_take(void *arg, const struct flush_report *report)
     flusher_count(f, METRIC_flush_retries_deadlock_total, report->result == FLUSH_DEADLOCK);
     flusher_count(f, METRIC_flush_retries_timeout_total,
           report->result == FLUSH_TIMEOUT || report->result == FLUSH_TOO_LONG);
+    f->deadlocks += report->result == FLUSH_DEADLOCK;
     if (report->result == FLUSH_STAND_DOWN) {
         turn_stand_down(f, report->text);
         return;

@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEADLOCKS_BEFORE_QUEUEING 2
+
 static void start_attempt(struct flusher *f)
 {
     struct flush_ask ask = {
         .load = &f->load,
         .nowait = f->unlocked,
+        .lock_tables = f->deadlocks >= DEADLOCKS_BEFORE_QUEUEING,
         .look_early = f->early > 0,
         .statement_ms = f->statement_ms,
     };
