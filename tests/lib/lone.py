@@ -55,7 +55,7 @@ class LoneFlusher:
         for field, value in given.items():
             value = str(value).lower() if isinstance(value, bool) else str(value)
             ours.send(bytes([SETTING]) + _str(field) + _str(value))
-        ours.send(bytes([SETTINGS_END]) + struct.pack("<II", 0, 1))
+        ours.send(bytes([SETTINGS_END]) + struct.pack("<II", 0, 1) + _str(""))
         program = os.path.join(build or daemon.BUILD,
                                "libexec/spendd/db_flusher")
         line, page = theirs.fileno(), self.page
