@@ -54,9 +54,11 @@ class Faults:
                 return line.split("=>")[1].split()[0] + ":"
         return ""
 
-    def set(self, name):
-        with open(os.path.join(self.control, name), "w", encoding="ascii"):
-            pass
+    def set(self, name, number=None):
+        path = os.path.join(self.control, name)
+        with open(path + ".new", "w", encoding="ascii") as file:
+            file.write("" if number is None else str(number))
+        os.rename(path + ".new", path)
 
     def clear(self, name):
         try:

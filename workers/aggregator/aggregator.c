@@ -28,7 +28,8 @@
 
 #define TICK_MS 20
 #define UPKEEP_MS 1000
-#define ADOPT_MS 10000
+#define RECOVER_MS 10000
+#define ALIVE_MS 200
 #define LANE_RETRY_MS 250
 #define REPLIES_HIGH_WATER 100000 /* answers of one group commit may all be for one peer */
 
@@ -45,7 +46,7 @@ struct aggregator {
     struct bus_socket *receipts, *batches;
     struct watch *disk;
     struct timer *tick, *lane_retry;
-    mono_t upkeep_at, adopt_at, lane_deadline;
+    mono_t upkeep_at, recover_at, lane_deadline, alive_at;
     bool started, draining, acked_paused, unacked_paused;
 };
 
@@ -155,15 +156,23 @@ static void upkeep(struct aggregator *a, mono_t now)
     window_expire(a->window, (uint32_t)(ms / 1000));
     lane_upkeep(&a->lane, ms, safe);
     lane_figures(&a->lane);
-    if (a->lane.index == 0 && mono_reached(now, a->adopt_at)) {
-        recover_adopt(&a->lane, s->aggregator_processes);
-        a->adopt_at = mono_after_ms(now, ADOPT_MS);
-    }
     harness_status(a->harness, "segments %" PRId64 " unapplied of %zu, %" PRId64 " bytes%s%s",
                    a->lane.unapplied, a->lane.count, a->lane.bytes + a->lane.open_bytes,
                    a->ingest.refusing != NULL ? "; refusing: " : "",
                    a->ingest.refusing != NULL ? a->ingest.refusing : "");
     a->upkeep_at = mono_after_ms(now, UPKEEP_MS);
+}
+
+/* What recovery had to leave, and lanes that have no owner any more: a short step now and then. */
+static void recover_more(struct aggregator *a, mono_t now)
+{
+    if (!mono_reached(now, a->recover_at))
+        return;
+    lane_retry_hurt(&a->lane);
+    if (recover_step(&a->lane, a->settings->aggregator_processes))
+        a->recover_at = mono_now();
+    else
+        a->recover_at = mono_after_ms(now, RECOVER_MS);
 }
 
 static void on_tick(void *arg)
@@ -173,6 +182,8 @@ static void on_tick(void *arg)
 
     if (mono_reached(now, a->upkeep_at))
         upkeep(a, now);
+    if (!a->draining)
+        recover_more(a, now);
     a->ingest.refusing = refusing(a, now);
     a->deliver.cursor = 0; /* the list may have moved */
     deliver_pump(&a->deliver);
@@ -217,11 +228,25 @@ static int bind_ingest(struct aggregator *a, struct err *err)
     return a->ingest.unacked == NULL ? -1 : 0;
 }
 
+/* A recovery of many segments on a slow disk takes longer than the supervisor's patience. */
+static void recovering(void *arg)
+{
+    struct aggregator *a = arg;
+    mono_t now = mono_now();
+
+    if (!mono_reached(now, a->alive_at))
+        return;
+    a->alive_at = mono_after_ms(now, ALIVE_MS);
+    harness_status(a->harness, "recovers: %zu segments so far", a->lane.count);
+}
+
 /* The lane is ours: recover, then bind. */
 static int start(struct aggregator *a, struct err *err)
 {
     struct stats_page *stats = harness_stats(a->harness);
 
+    a->lane.alive = recovering;
+    a->lane.alive_arg = a;
     if (recover_lane(&a->lane, err) != 0)
         return -1;
     if (a->lane.index == 0)
@@ -231,6 +256,8 @@ static int start(struct aggregator *a, struct err *err)
     a->syncer = syncer_start(err);
     if (a->syncer == NULL)
         return -1;
+    a->lane.alive = NULL;
+    a->recover_at = mono_after_ms(mono_now(), RECOVER_MS);
     spool_init(&a->spool, &a->lane, a->syncer, a->window);
     a->disk = harness_watch(a->harness, syncer_fd(a->syncer), POLLIN, on_disk, a);
     ingest_init(&a->ingest, a->settings, stats, a->window);

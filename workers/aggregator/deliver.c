@@ -4,7 +4,8 @@
  * A round is one (writer, generation).  A segment that is neither applied nor pushed in the present
  * round is sent, oldest first, `credit` of them unanswered at most; a new round begins all over, so
  * whatever a dying writer, a broken pipe or a Redis that lost its state took with it is sent again.
- * Batches are read from the disk and verified at the moment they are sent; only marks are kept.
+ * Batches are read from the disk and verified at the moment they are sent; only marks are kept.  One
+ * that cannot be read or rescued is left alone for a while: it never stands in the way of the others.
  *
  * If we die on any line: marks are gone, segments are not: the successor sends again, the ledger skips.
  */
@@ -96,7 +97,7 @@ static int send_batch(struct deliver *deliver, struct sealed *sealed, const stru
     return 0;
 }
 
-/* One segment; -1: not now. */
+/* One segment; -1: no more in this turn. */
 static int send_segment(struct deliver *deliver, struct sealed *sealed)
 {
     struct segment segment;
@@ -112,15 +113,17 @@ static int send_segment(struct deliver *deliver, struct sealed *sealed)
         if (faccessat(deliver->lane->directory, name, F_OK, 0) != 0)
             lane_remove(deliver->lane, sealed); /* gone from under us: nothing left to send */
         else
-            deliver->cursor++; /* the next round tries again */
+            sealed->hurt = true;
         return 0;
     }
     if (segment_whole(&segment)) {
         result = send_batch(deliver, sealed, &segment);
     } else {
-        result = segment_rescue(deliver->lane, sealed, &segment, &err);
-        if (result != 0)
+        if (segment_rescue(deliver->lane, sealed, &segment, &err) != 0) {
             log_error("rescue_failed", "name=%s error=\"%s\"", name, err.text);
+            sealed->hurt = true;
+        }
+        result = -1; /* it waited for the disk; the loop turns before the next */
     }
     segment_free(&segment);
     return result;
@@ -135,7 +138,7 @@ void deliver_pump(struct deliver *deliver)
     while (deliver->cursor < lane->count && deliver->flying < deliver->credit) {
         struct sealed *sealed = &lane->sealed[deliver->cursor];
 
-        if (sealed->applied || sealed->pushed == deliver->round || sealed->sent == deliver->round) {
+        if (sealed->applied || sealed->hurt || sealed->pushed == deliver->round || sealed->sent == deliver->round) {
             deliver->cursor++;
             continue;
         }
@@ -251,7 +254,7 @@ bool deliver_finished(const struct deliver *deliver)
     const struct lane *lane = deliver->lane;
 
     for (size_t i = 0; i < lane->count; i++)
-        if (!lane->sealed[i].applied &&
+        if (!lane->sealed[i].applied && !lane->sealed[i].hurt &&
             (deliver->round == 0 || lane->sealed[i].pushed != deliver->round))
             return false;
     return true;

@@ -26,7 +26,7 @@ void deliver_init(struct deliver *deliver, struct lane *lane, struct bus_socket 
 void deliver_heard(struct deliver *deliver, const struct msg *msg, int64_t now_ms);
 /* Says and sends what is due and possible. */
 void deliver_pump(struct deliver *deliver);
-/* Everything sealed is in Redis under the present generation, or applied? */
+/* Everything sealed that can be read is in Redis under the present generation, or applied? */
 bool deliver_finished(const struct deliver *deliver);
 
 #endif

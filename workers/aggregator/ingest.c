@@ -12,8 +12,10 @@
  */
 #include "workers/aggregator/ingest.h"
 
+#include "common/base/log.h"
 #include "common/batch/batch.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,7 +220,9 @@ static void count(struct ingest *ingest)
     stats_add(ingest->stats, METRIC_events_defaulted_day_total, notes->defaulted_days);
 }
 
-/* `head`: everything in front of E1.  A peer that is gone gets nothing; its event is durable. */
+/* `head`: everything in front of E1.  A peer that has left, or that let REPLIES_HIGH_WATER answers pile
+ * up unread, gets nothing: kept answers of one deaf peer would have no bound.  Its event is durable; it
+ * asks again and hears "duplicate". */
 static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
                    const char *word, const struct bus_frame *id, const char *json, size_t bytes)
 {
@@ -229,9 +233,8 @@ static void answer(struct ingest *ingest, const struct bus_frame *head, size_t h
     frames[heads] = (struct bus_frame){word, 2};
     frames[heads + 1] = *id;
     frames[heads + 2] = (struct bus_frame){json, bytes};
-    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0) {
-        /* Its sender has left or does not read: it will ask again. */
-    }
+    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0)
+        stats_add(ingest->stats, METRIC_answers_dropped_total, 1);
 }
 
 static size_t nak_text(const struct ingest *ingest, const char *why, bool for_now, char *text,
@@ -415,6 +418,7 @@ void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame
         return;
     }
     count(ingest);
+    collecting(ingest)->unacked += ingest->accepted;
     stats_add(ingest->stats, METRIC_events_unacked_total, ingest->accepted);
 }
 
@@ -436,7 +440,7 @@ bool ingest_crowded(const struct ingest *ingest)
 static void reset(struct ingest *ingest, struct group *group)
 {
     group->records.used = group->replies.used = group->ids.used = 0;
-    group->events = group->records_count = 0;
+    group->events = group->records_count = group->unacked = 0;
     group->ticket = ++ingest->next_ticket;
 }
 
@@ -453,6 +457,11 @@ static void fail(struct ingest *ingest, struct group *group)
 {
     forget_ids(ingest, group, 0);
     answer_group(ingest, group, false);
+    /* Nobody can be told of these: they were never acknowledged, but they are not lost in silence. */
+    if (group->unacked > 0) {
+        stats_add(ingest->stats, METRIC_events_unacked_lost_total, (int64_t)group->unacked);
+        log_error("unacked_lost", "events=%" PRIu64, group->unacked);
+    }
 }
 
 void ingest_settle(struct ingest *ingest, bool durable)

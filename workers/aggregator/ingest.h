@@ -19,7 +19,7 @@ struct bytes {
 /* What becomes durable together, and who waits for it. */
 struct group {
     struct bytes records, replies, ids;
-    uint64_t events, records_count;
+    uint64_t events, records_count, unacked;
     uint32_t ticket;
 };
 

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define DONE ".done"
+#define DELETE_MS 100 /* thousands of files go in portions: the loop must turn */
 #define SKEW_MOST 1000000 /* the clocks parted by more: another life, another epoch */
 
 int lane_open(struct lane *lane, const struct settings *settings, struct stats_page *stats,
@@ -195,6 +196,27 @@ void lane_remove(struct lane *lane, struct sealed *sealed)
     lane->count--;
 }
 
+static int by_sealing(const void *a, const void *b)
+{
+    const struct sealed *x = a, *y = b;
+
+    if (x->sealed_ms != y->sealed_ms)
+        return x->sealed_ms < y->sealed_ms ? -1 : 1;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+void lane_sort(struct lane *lane)
+{
+    if (lane->count > 1)
+        qsort(lane->sealed, lane->count, sizeof *lane->sealed, by_sealing);
+}
+
+void lane_retry_hurt(struct lane *lane)
+{
+    for (size_t i = 0; i < lane->count; i++)
+        lane->sealed[i].hurt = false;
+}
+
 static void mark(struct lane *lane, struct sealed *sealed, bool applied, int64_t now_ms)
 {
     char from[SEGMENT_NAME], to[SEGMENT_NAME];
@@ -267,13 +289,15 @@ void lane_upkeep(struct lane *lane, int64_t now_ms, int64_t ids_safe_ms)
 {
     int64_t keep_ms = lane->settings->spool_keep_applied_s * 1000;
     bool tight = crowded(lane, lane->settings->spool_max_bytes / 10);
+    mono_t until = mono_after_ms(mono_now(), DELETE_MS);
     size_t kept = 0;
 
     for (size_t i = 0; i < lane->count; i++) {
         struct sealed *sealed = &lane->sealed[i];
         bool due = now_ms - sealed->applied_ms >= keep_ms || tight;
 
-        if (sealed->applied && due && sealed->sealed_ms <= ids_safe_ms && delete_file(lane, sealed)) {
+        if (sealed->applied && due && sealed->sealed_ms <= ids_safe_ms &&
+            !mono_reached(mono_now(), until) && delete_file(lane, sealed)) {
             weigh(lane, sealed, -1);
             continue;
         }

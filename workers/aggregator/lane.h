@@ -23,6 +23,7 @@ struct sealed { /* kept small: there may be many thousands while a store is down
     uint32_t bytes;
     uint32_t sent, pushed; /* the round in which it was; 0: none */
     bool applied;
+    bool hurt; /* could not be read or rescued; left alone until lane_retry_hurt */
 };
 
 struct lane {
@@ -38,12 +39,15 @@ struct lane {
     int64_t bytes, unapplied_bytes, unapplied;
     int64_t open_bytes; /* of the segment that is still open */
     bool full;
+    void (*alive)(void *arg); /* told between the steps of a long recovery; NULL: nobody asks */
+    void *alive_arg;
     /* Who names what is sealed next. */
     bool minted;
     uint32_t epoch;
     uint64_t next_seq;
     int64_t minted_skew;
     uint64_t open_number; /* of the next open-<n>.seg */
+    uint64_t open_first;  /* the first of this life: those before it were found */
 };
 
 /* Opens and locks <root>/lane-<index>.  1: somebody else holds it; -1: failed. */
@@ -63,6 +67,9 @@ struct sealed *lane_add(struct lane *lane, const struct identity *identity, int6
                         int64_t sealed_ms, bool applied);
 struct sealed *lane_find(struct lane *lane, const char *epoch, uint64_t seq); /* NULL: none */
 void lane_remove(struct lane *lane, struct sealed *sealed); /* from the list, not from the disk */
+
+void lane_sort(struct lane *lane); /* by sealing; pointers into the list are void then */
+void lane_retry_hurt(struct lane *lane);
 
 /* What Redis says of an epoch: marks follow in both directions.  Returns how many went back. */
 unsigned lane_applied(struct lane *lane, const char *epoch, const char *ranges, int64_t now_ms);

@@ -1,7 +1,8 @@
 /*
  * recover.c - what a lane's new holder does before it takes anything.  See recover.h.
  *
- * Runs under the lane's lock, before ingest is bound.  Order matters: first every segment is listed
+ * Runs under the lane's lock, before ingest is bound (recover_step: later, from the loop, a little at a
+ * time, for lanes that an orphan still held and files that could not be read).  Order matters: first every segment is listed
  * or sealed, then the window is filled from the old image and the segments, then the new image is
  * written beside the old one and renamed over it.
  *
@@ -18,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,16 +56,18 @@ int recover_volume(const char *path, bool allow_volatile, struct err *err)
     return 0;
 }
 
-static int by_sealing(const void *a, const void *b)
-{
-    const struct sealed *x = a, *y = b;
+/* How much one call may do: each rename costs little, each seal waits for the disk. */
+struct portion {
+    unsigned renames, seals;
+};
 
-    if (x->sealed_ms != y->sealed_ms)
-        return x->sealed_ms < y->sealed_ms ? -1 : 1;
-    return (x->seq > y->seq) - (x->seq < y->seq);
+static void alive(const struct lane *lane)
+{
+    if (lane->alive != NULL)
+        lane->alive(lane->alive_arg);
 }
 
-static void list_sealed(struct lane *lane, int from, const char *name)
+static void list_sealed(struct lane *lane, int from, const char *name, struct portion *left)
 {
     struct identity identity;
     struct stat st;
@@ -77,6 +81,7 @@ static void list_sealed(struct lane *lane, int from, const char *name)
     }
     lane_add(lane, &identity, st.st_size,
              (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, applied);
+    left->renames--;
 }
 
 static bool is_open(const char *name, uint64_t *number)
@@ -86,41 +91,59 @@ static bool is_open(const char *name, uint64_t *number)
     return sscanf(name, "open-%" SCNu64 ".seg%n", number, &end) == 1 && end > 0 && name[end] == '\0';
 }
 
-/* Both passes over a directory: the sealed files, then the open ones. */
-static int take_over(struct lane *lane, int from, bool open_ones, struct err *err)
+/* One that cannot be recovered stays where it is, for a later step: it stops neither the others nor
+ * the lane. */
+static void recover_open(struct lane *lane, int from, const char *name, struct portion *left)
 {
-    int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = 0;
+    struct err err;
+
+    if (segment_recover(lane, from, name, &err) == 0)
+        left->seals--;
+    else
+        log_error("segment_unreadable", "name=%s error=\"%s\"", name, err.text);
+}
+
+/* Both passes over a directory: the sealed files, then the open ones.  1: the portion was too small. */
+static int take_over(struct lane *lane, int from, bool open_ones, struct portion *left,
+                     struct err *err)
+{
+    int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    bool own = from == lane->directory;
     struct dirent *entry;
     uint64_t number;
 
     if (dir == NULL)
         return err_errno(err, "cannot read %s", lane->path);
-    while (result == 0 && (entry = readdir(dir)) != NULL) {
+    while (left->renames > 0 && left->seals > 0 && (entry = readdir(dir)) != NULL) {
+        alive(lane);
         if (!is_open(entry->d_name, &number)) {
             if (!open_ones)
-                list_sealed(lane, from, entry->d_name);
-        } else if (!open_ones) {
-            /* Numbers go on behind all that are there. */
-            if (number >= lane->open_number)
-                lane->open_number = number + 1;
-        } else {
-            result = segment_recover(lane, from, entry->d_name, err);
+                list_sealed(lane, from, entry->d_name, left);
+        } else if (open_ones && (!own || number < lane->open_first)) {
+            recover_open(lane, from, entry->d_name, left);
+        } else if (!open_ones && own && number >= lane->open_number) {
+            lane->open_number = number + 1; /* numbers go on behind all that are there */
         }
     }
     closedir(dir);
-    return result;
+    return left->renames == 0 || left->seals == 0;
 }
+
+static const struct portion all = {UINT_MAX, UINT_MAX};
 
 int recover_lane(struct lane *lane, struct err *err)
 {
-    if (take_over(lane, lane->directory, false, err) != 0)
+    struct portion left = all;
+
+    if (take_over(lane, lane->directory, false, &left, err) != 0)
         return -1;
-    qsort(lane->sealed, lane->count, sizeof *lane->sealed, by_sealing);
-    return take_over(lane, lane->directory, true, err);
+    lane_sort(lane);
+    lane->open_first = lane->open_number;
+    return take_over(lane, lane->directory, true, &left, err);
 }
 
-static void adopt_one(struct lane *lane, const char *path)
+static void adopt_one(struct lane *lane, const char *path, struct portion *left)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     size_t before = lane->count;
@@ -129,19 +152,21 @@ static void adopt_one(struct lane *lane, const char *path)
     if (fd < 0)
         return;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        if (take_over(lane, fd, false, &err) != 0 || take_over(lane, fd, true, &err) != 0)
+        if (take_over(lane, fd, false, left, &err) < 0 || take_over(lane, fd, true, left, &err) < 0)
             log_error("adopt_failed", "lane=%s error=\"%s\"", path, err.text);
-        if (fsync(lane->directory) != 0 || fsync(fd) != 0)
-            log_error("adopt_failed", "lane=%s error=%s", path, strerror(errno));
-        if (lane->count > before)
+        if (lane->count > before) {
+            if (fsync(lane->directory) != 0 || fsync(fd) != 0)
+                log_error("adopt_failed", "lane=%s error=%s", path, strerror(errno));
             log_info("lane_adopted", "lane=%s segments=%zu", path, lane->count - before);
+        }
     }
     close(fd);
 }
 
-void recover_adopt(struct lane *lane, int64_t processes)
+static void adopt(struct lane *lane, int64_t processes, struct portion *left)
 {
     DIR *dir = opendir(lane->settings->spool_dir);
+    size_t before = lane->count;
     struct dirent *entry;
     char path[512];
     unsigned index;
@@ -149,15 +174,36 @@ void recover_adopt(struct lane *lane, int64_t processes)
 
     if (dir == NULL)
         return;
-    while ((entry = readdir(dir)) != NULL) {
+    while (left->renames > 0 && left->seals > 0 && (entry = readdir(dir)) != NULL) {
         end = 0;
         if (sscanf(entry->d_name, "lane-%u%n", &index, &end) != 1 || entry->d_name[end] != '\0' ||
             index < processes)
             continue;
         snprintf(path, sizeof path, "%s/%.200s", lane->settings->spool_dir, entry->d_name);
-        adopt_one(lane, path);
+        adopt_one(lane, path, left);
     }
     closedir(dir);
+    if (lane->count > before)
+        lane_sort(lane); /* the window is filled from the youngest */
+}
+
+void recover_adopt(struct lane *lane, int64_t processes)
+{
+    struct portion left = all;
+
+    adopt(lane, processes, &left);
+}
+
+bool recover_step(struct lane *lane, int64_t processes)
+{
+    struct portion left = {.renames = 500, .seals = 1};
+    struct err err;
+
+    if (take_over(lane, lane->directory, true, &left, &err) < 0)
+        log_error("recovery_failed", "error=\"%s\"", err.text);
+    if (lane->index == 0)
+        adopt(lane, processes, &left);
+    return left.renames == 0 || left.seals == 0;
 }
 
 /* Bytes of the old image, or NULL: there is none that can be read. */
@@ -193,6 +239,7 @@ static void load_segments(struct lane *lane, struct window *window, uint32_t now
         char name[SEGMENT_NAME];
         struct err err;
 
+        alive(lane);
         lane_identity_of(lane, &lane->sealed[first], &identity);
         lane_name(&identity, lane->sealed[first].applied, name);
         if (segment_read(lane->directory, name, &segment, &err) != 0)

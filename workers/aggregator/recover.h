@@ -12,8 +12,11 @@
 int recover_volume(const char *path, bool allow_volatile, struct err *err) MUST_CHECK;
 /* Lists the sealed segments, seals the open ones under a new identity. */
 int recover_lane(struct lane *lane, struct err *err) MUST_CHECK;
-/* Takes over what lies in lanes that nobody holds and nobody will (index >= processes). */
+/* Takes over what lies in lanes that nobody holds and nobody will (index >= processes), before ready. */
 void recover_adopt(struct lane *lane, int64_t processes);
+/* The same in the running loop, and once more what recover_lane had to leave: one short step; true: there
+ * is more to do. */
+bool recover_step(struct lane *lane, int64_t processes);
 /* The dedupe window: its image and the ids of the segments; a fresh image file.  NULL: failed. */
 struct window *recover_window(struct lane *lane, int *image_fd, struct err *err);
 
