@@ -151,7 +151,9 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
         return -1;
     if ((size_t)may == bytes)
         return real(fd, parts, count);
-    return (ssize_t)syscall(SYS_write, fd, parts[0].iov_base, (size_t)may < parts[0].iov_len ? (size_t)may : parts[0].iov_len);
+    if ((size_t)may > parts[0].iov_len)
+        may = (ssize_t)parts[0].iov_len;
+    return (ssize_t)syscall(SYS_write, fd, parts[0].iov_base, (size_t)may);
 }
 
 int renameat(int from, const char *old, int to, const char *new)
@@ -177,3 +179,5 @@ int openat(int directory, const char *path, int flags, ...)
     }
     return real(directory, path, flags, mode);
 }
+
+int openat64(int directory, const char *path, int flags, ...) __attribute__((alias("openat")));

@@ -1,10 +1,10 @@
 /*
  * recover.c - what a lane's new holder does before it takes anything.  See recover.h.
  *
- * Runs under the lane's lock, before ingest is bound (recover_step: later, from the loop, a little at a
- * time, for lanes that an orphan still held and files that could not be read).  Order matters: first every segment is listed
- * or sealed, then the window is filled from the old image and the segments, then the new image is
- * written beside the old one and renamed over it.
+ * Runs under the lane's lock, before ingest is bound (recover_step: later, from the loop, a little at
+ * a time, for lanes that an orphan still held and files that could not be read).  Order matters: first
+ * every segment is listed or sealed, then the window is filled from the old image and the segments,
+ * then the new image is written beside the old one and renamed over it.
  *
  * If we die on any line: every step leaves either the old file or the new one, and the next holder
  * begins again from the top.
