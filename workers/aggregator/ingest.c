@@ -10,7 +10,7 @@
  *
  * If we die on any line: whoever waits for an answer gets none and sends again.
  */
-#include "workers/aggregator/ingest.h"
+#include "workers/aggregator/ingest_parts.h"
 
 #include "common/base/log.h"
 #include "common/batch/batch.h"
@@ -20,14 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ECHO_MOST 8
 #define ID_MOST 64
 #define REPLIES_MOST (8 * 1024 * 1024)
-#define REJECTED_LISTED 1000
-#define DEAD_BYTES 4096
-#define REASON_MOST 200
 
-static unsigned char *room(struct bytes *bytes, size_t more)
+unsigned char *bytes_room(struct bytes *bytes, size_t more)
 {
     if (bytes->size - bytes->used < more) {
         size_t size = bytes->size * 2 + more;
@@ -41,7 +37,7 @@ static unsigned char *room(struct bytes *bytes, size_t more)
     return bytes->data + bytes->used;
 }
 
-static struct group *collecting(struct ingest *ingest)
+struct group *ingest_collecting(struct ingest *ingest)
 {
     return &ingest->groups[ingest->collecting];
 }
@@ -62,7 +58,7 @@ static void forget_ids(struct ingest *ingest, struct group *group, size_t from)
 /* Nothing of the message in hand has happened. */
 static void retract(struct ingest *ingest)
 {
-    struct group *group = collecting(ingest);
+    struct group *group = ingest_collecting(ingest);
 
     forget_ids(ingest, group, ingest->ids_mark);
     group->records.used = ingest->records_mark;
@@ -75,7 +71,7 @@ static void retract(struct ingest *ingest)
 
 static void begin(struct ingest *ingest)
 {
-    struct group *group = collecting(ingest);
+    struct group *group = ingest_collecting(ingest);
 
     ingest->records_mark = group->records.used;
     ingest->ids_mark = group->ids.used;
@@ -85,7 +81,7 @@ static void begin(struct ingest *ingest)
 static void on_event(void *arg, uint32_t index, const struct event *event)
 {
     struct ingest *ingest = arg;
-    struct group *group = collecting(ingest);
+    struct group *group = ingest_collecting(ingest);
     struct id_hash id = window_event(ingest->window, event);
     size_t bytes;
     unsigned char *to;
@@ -105,9 +101,9 @@ static void on_event(void *arg, uint32_t index, const struct event *event)
     case WINDOW_NEW:
         break;
     }
-    memcpy(room(&group->ids, sizeof id), &id, sizeof id);
+    memcpy(bytes_room(&group->ids, sizeof id), &id, sizeof id);
     group->ids.used += sizeof id;
-    to = room(&group->records, RECORD_HEADER_BYTES + 1 + event_encoded_bytes(event));
+    to = bytes_room(&group->records, RECORD_HEADER_BYTES + 1 + event_encoded_bytes(event));
     to[RECORD_HEADER_BYTES] = RECORD_EVENT;
     bytes = 1 + event_encode(event, to + RECORD_HEADER_BYTES + 1);
     record_frame(to, bytes);
@@ -116,50 +112,11 @@ static void on_event(void *arg, uint32_t index, const struct event *event)
     ingest->waits = true;
 }
 
-/* Keys must not reach the disk as they are: "sk-..." is blotted out, and bytes that spell letters as
- * escapes, where a key could hide, are withheld. */
-static size_t blot(const char *bytes, size_t length, char *to)
-{
-    length = length > DEAD_BYTES ? DEAD_BYTES : length;
-    if (memmem(bytes, length, "\\u00", 4) != NULL)
-        return (size_t)snprintf(to, DEAD_BYTES, "(withheld: escaped letters)");
-    for (size_t i = 0; i < length; i++) {
-        bool in_key = false;
-
-        for (size_t back = i; back > 0 && !in_key; back--) {
-            char c = bytes[back - 1];
-
-            if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' ||
-                  c == '_'))
-                break;
-            in_key = back >= 3 && memcmp(bytes + back - 3, "sk-", 3) == 0;
-        }
-        to[i] = in_key && bytes[i] != '"' && bytes[i] != ' ' && bytes[i] != ',' ? '*' : bytes[i];
-    }
-    return length;
-}
-
-/* Unacked and wrong: nobody can be told, so it travels as a dead letter, in the same custody. */
-static void bury(struct ingest *ingest, const char *reason, const char *bytes, size_t length)
-{
-    struct group *group = collecting(ingest);
-    size_t reason_bytes = strnlen(reason, REASON_MOST), payload;
-    unsigned char *to = room(&group->records, RECORD_HEADER_BYTES + 3 + REASON_MOST + DEAD_BYTES);
-    char kept[DEAD_BYTES];
-
-    length = blot(bytes, length, kept);
-    to[RECORD_HEADER_BYTES] = RECORD_DEAD;
-    payload = 1 + record_dead_write(to + RECORD_HEADER_BYTES + 1, reason, reason_bytes, kept, length);
-    record_frame(to, payload);
-    group->records.used += RECORD_HEADER_BYTES + payload;
-    ingest->waits = true;
-}
-
 static void on_refused(void *arg, uint32_t index, const char *reason, const char *bytes,
                        size_t length)
 {
     struct ingest *ingest = arg;
-    struct group *group = collecting(ingest);
+    struct group *group = ingest_collecting(ingest);
 
     if (index == ingest->last_index) {
         /* It was taken, and its line broke behind it. */
@@ -209,7 +166,7 @@ static int read_message(struct ingest *ingest, const struct bus_frame *payload, 
 static void count(struct ingest *ingest)
 {
     const struct event_notes *notes = event_read_notes(ingest->reader);
-    struct group *group = collecting(ingest);
+    struct group *group = ingest_collecting(ingest);
 
     group->events += ingest->accepted;
     group->records_count += ingest->accepted + (ingest->from_unacked ? ingest->rejected : 0);
@@ -218,136 +175,6 @@ static void count(struct ingest *ingest)
     stats_add(ingest->stats, METRIC_fields_unknown_total, notes->unknown_fields);
     stats_add(ingest->stats, METRIC_labels_shortened_total, notes->shortened_labels);
     stats_add(ingest->stats, METRIC_events_defaulted_day_total, notes->defaulted_days);
-}
-
-/* `head`: everything in front of E1.  A peer that has left, or that let REPLIES_HIGH_WATER answers pile
- * up unread, gets nothing: kept answers of one deaf peer would have no bound.  Its event is durable; it
- * asks again and hears "duplicate". */
-static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                   const char *word, const struct bus_frame *id, const char *json, size_t bytes)
-{
-    struct bus_frame frames[ECHO_MOST + 4];
-
-    for (size_t i = 0; i < heads; i++)
-        frames[i] = head[i];
-    frames[heads] = (struct bus_frame){word, 2};
-    frames[heads + 1] = *id;
-    frames[heads + 2] = (struct bus_frame){json, bytes};
-    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0)
-        stats_add(ingest->stats, METRIC_answers_dropped_total, 1);
-}
-
-static size_t nak_text(const struct ingest *ingest, const char *why, bool for_now, char *text,
-                       size_t size)
-{
-    struct json_out *out = json_out_new(false);
-    size_t bytes;
-
-    json_object(out);
-    json_key(out, "error");
-    json_string(out, why);
-    if (for_now) {
-        json_key(out, "retry_after_ms");
-        json_number(out, ingest->settings->ingest_retry_after_ms);
-    }
-    json_end(out);
-    bytes = (size_t)snprintf(text, size, "%s", json_text(out, NULL));
-    json_out_free(&out);
-    return bytes < size ? bytes : size - 1;
-}
-
-static void refuse(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                   const struct bus_frame *id, const char *why, bool for_now)
-{
-    char text[512];
-    size_t bytes = nak_text(ingest, why, for_now, text, sizeof text);
-
-    stats_add(ingest->stats,
-              for_now ? METRIC_messages_backpressure_total : METRIC_messages_refused_total, 1);
-    answer(ingest, head, heads, "N1", id, text, bytes);
-}
-
-static void put_frame(struct bytes *to, const void *data, size_t bytes)
-{
-    uint32_t length = (uint32_t)bytes;
-
-    memcpy(room(to, 4 + bytes), &length, 4);
-    if (bytes > 0)
-        memcpy(to->data + to->used + 4, data, bytes);
-    to->used += 4 + bytes;
-}
-
-/* An answer in a group: u32 frames in front, those, the id, the JSON; each with its length. */
-static void keep_answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                        const struct bus_frame *id, const char *json, size_t bytes)
-{
-    struct bytes *replies = &collecting(ingest)->replies;
-    uint32_t number = (uint32_t)heads;
-
-    memcpy(room(replies, 4), &number, 4);
-    replies->used += 4;
-    for (size_t i = 0; i < heads; i++)
-        put_frame(replies, head[i].data, head[i].bytes);
-    put_frame(replies, id->data, id->bytes);
-    put_frame(replies, json, bytes);
-}
-
-static void take_frame(const unsigned char **at, struct bus_frame *frame)
-{
-    uint32_t length;
-
-    memcpy(&length, *at, 4);
-    *frame = (struct bus_frame){*at + 4, length};
-    *at += 4 + length;
-}
-
-static void answer_group(struct ingest *ingest, struct group *group, bool durable)
-{
-    const unsigned char *at = group->replies.data, *end = at + group->replies.used;
-    struct bus_frame head[ECHO_MOST + 1], id, json;
-    uint32_t heads;
-
-    while (at < end) {
-        memcpy(&heads, at, 4);
-        at += 4;
-        for (uint32_t i = 0; i < heads; i++)
-            take_frame(&at, &head[i]);
-        take_frame(&at, &id);
-        take_frame(&at, &json);
-        if (durable)
-            answer(ingest, head, heads, "A1", &id, json.data, json.bytes);
-        else
-            refuse(ingest, head, heads, &id, "the spool could not be written", true);
-    }
-    group->replies.used = 0;
-}
-
-/* {"accepted": n, "duplicate": n, "rejected": [...]} */
-static void accept_message(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                           const struct bus_frame *id)
-{
-    size_t listed, bytes, size;
-    const char *list = json_text(ingest->json, &listed);
-    char small[256], *text = small;
-
-    size = listed + 128;
-    if (size > sizeof small && (text = malloc(size)) == NULL)
-        bug("out of memory for an answer of %zu bytes", size);
-    bytes = (size_t)snprintf(text, size, "{\"accepted\":%u,\"duplicate\":%u,\"rejected\":%s",
-                             ingest->accepted, ingest->duplicate, list);
-    if (ingest->rejected > REJECTED_LISTED)
-        bytes += (size_t)snprintf(text + bytes, size - bytes, ",\"rejected_more\":%u",
-                                  ingest->rejected - REJECTED_LISTED);
-    bytes += (size_t)snprintf(text + bytes, size - bytes, "}");
-#ifdef MUTANT_ACK_BEFORE_SYNC
-    ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */
-#endif
-    if (ingest->waits)
-        keep_answer(ingest, head, heads, id, text, bytes);
-    else
-        answer(ingest, head, heads, "A1", id, text, bytes);
-    if (text != small)
-        free(text);
 }
 
 static bool is_word(const struct bus_frame *frame)
@@ -368,7 +195,7 @@ static void malformed(struct ingest *ingest, const struct bus_frame *frames, siz
         count_frames = BUS_FRAMES_MAX;
     for (size_t i = 1; i + 1 < count_frames && i <= ECHO_MOST + 1; i++)
         if (is_word(&frames[i]) && id_good(&frames[i + 1])) {
-            refuse(ingest, frames, i, &frames[i + 1], "frames must end in E1, id, payload", false);
+            answer_refuse(ingest, frames, i, &frames[i + 1], "frames must end in E1, id, payload", false);
             return;
         }
 }
@@ -387,16 +214,16 @@ void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *
         return;
     }
     if (ingest->refusing != NULL) {
-        refuse(ingest, frames, heads, id, ingest->refusing, true);
+        answer_refuse(ingest, frames, heads, id, ingest->refusing, true);
         return;
     }
     ingest->from_unacked = false;
     if (read_message(ingest, &frames[frame_count - 1], &err) != 0) {
-        refuse(ingest, frames, heads, id, err.text, false);
+        answer_refuse(ingest, frames, heads, id, err.text, false);
         return;
     }
     count(ingest);
-    accept_message(ingest, frames, heads, id);
+    answer_accept(ingest, frames, heads, id);
 }
 
 void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
@@ -414,11 +241,11 @@ void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame
     if (read_message(ingest, &frames[0], &err) != 0) {
         stats_add(ingest->stats, METRIC_messages_refused_total, 1);
         bury(ingest, err.text, frames[0].data, frames[0].bytes);
-        collecting(ingest)->records_count++;
+        ingest_collecting(ingest)->records_count++;
         return;
     }
     count(ingest);
-    collecting(ingest)->unacked += ingest->accepted;
+    ingest_collecting(ingest)->unacked += ingest->accepted;
     stats_add(ingest->stats, METRIC_events_unacked_total, ingest->accepted);
 }
 
@@ -446,10 +273,10 @@ static void reset(struct ingest *ingest, struct group *group)
 
 struct group *ingest_swap(struct ingest *ingest)
 {
-    struct group *full = collecting(ingest);
+    struct group *full = ingest_collecting(ingest);
 
     ingest->collecting ^= 1;
-    reset(ingest, collecting(ingest));
+    reset(ingest, ingest_collecting(ingest));
     return full;
 }
 
@@ -475,8 +302,8 @@ void ingest_settle(struct ingest *ingest, bool durable)
         return;
     }
     fail(ingest, group);
-    fail(ingest, collecting(ingest));
-    reset(ingest, collecting(ingest));
+    fail(ingest, ingest_collecting(ingest));
+    reset(ingest, ingest_collecting(ingest));
 }
 
 void ingest_init(struct ingest *ingest, const struct settings *settings, struct stats_page *stats,
@@ -490,7 +317,7 @@ void ingest_init(struct ingest *ingest, const struct settings *settings, struct 
     ingest->window = window;
     ingest->reader = event_reader_new(&rules);
     ingest->json = json_out_new(false);
-    reset(ingest, collecting(ingest));
+    reset(ingest, ingest_collecting(ingest));
 }
 
 void ingest_cleanup(struct ingest *ingest)

@@ -1,0 +1,142 @@
+/*
+ * answer.c - the answers of ingest: A1 and N1, sent at once or kept in a group.  See ingest_parts.h.
+ *
+ * Owns the layout of kept answers in a group's bytes, nothing else.  An answer that cannot be sent is
+ * dropped and counted, never waited for.
+ * If we die on any line: whoever waits for an answer gets none and sends again.
+ */
+#include "workers/aggregator/ingest_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* `head`: everything in front of E1.  A peer that has left, or that let REPLIES_HIGH_WATER answers pile
+ * up unread, gets nothing: kept answers of one deaf peer would have no bound.  Its event is durable; it
+ * asks again and hears "duplicate". */
+static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const char *word, const struct bus_frame *id, const char *json, size_t bytes)
+{
+    struct bus_frame frames[ECHO_MOST + 4];
+
+    for (size_t i = 0; i < heads; i++)
+        frames[i] = head[i];
+    frames[heads] = (struct bus_frame){word, 2};
+    frames[heads + 1] = *id;
+    frames[heads + 2] = (struct bus_frame){json, bytes};
+    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0)
+        stats_add(ingest->stats, METRIC_answers_dropped_total, 1);
+}
+
+static size_t nak_text(const struct ingest *ingest, const char *why, bool for_now, char *text,
+                       size_t size)
+{
+    struct json_out *out = json_out_new(false);
+    size_t bytes;
+
+    json_object(out);
+    json_key(out, "error");
+    json_string(out, why);
+    if (for_now) {
+        json_key(out, "retry_after_ms");
+        json_number(out, ingest->settings->ingest_retry_after_ms);
+    }
+    json_end(out);
+    bytes = (size_t)snprintf(text, size, "%s", json_text(out, NULL));
+    json_out_free(&out);
+    return bytes < size ? bytes : size - 1;
+}
+
+void answer_refuse(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const struct bus_frame *id, const char *why, bool for_now)
+{
+    char text[512];
+    size_t bytes = nak_text(ingest, why, for_now, text, sizeof text);
+
+    stats_add(ingest->stats,
+              for_now ? METRIC_messages_backpressure_total : METRIC_messages_refused_total, 1);
+    answer(ingest, head, heads, "N1", id, text, bytes);
+}
+
+static void put_frame(struct bytes *to, const void *data, size_t bytes)
+{
+    uint32_t length = (uint32_t)bytes;
+
+    memcpy(bytes_room(to, 4 + bytes), &length, 4);
+    if (bytes > 0)
+        memcpy(to->data + to->used + 4, data, bytes);
+    to->used += 4 + bytes;
+}
+
+/* An answer in a group: u32 frames in front, those, the id, the JSON; each with its length. */
+static void keep_answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                        const struct bus_frame *id, const char *json, size_t bytes)
+{
+    struct bytes *replies = &ingest_collecting(ingest)->replies;
+    uint32_t number = (uint32_t)heads;
+
+    memcpy(bytes_room(replies, 4), &number, 4);
+    replies->used += 4;
+    for (size_t i = 0; i < heads; i++)
+        put_frame(replies, head[i].data, head[i].bytes);
+    put_frame(replies, id->data, id->bytes);
+    put_frame(replies, json, bytes);
+}
+
+static void take_frame(const unsigned char **at, struct bus_frame *frame)
+{
+    uint32_t length;
+
+    memcpy(&length, *at, 4);
+    *frame = (struct bus_frame){*at + 4, length};
+    *at += 4 + length;
+}
+
+void answer_group(struct ingest *ingest, struct group *group, bool durable)
+{
+    const unsigned char *at = group->replies.data, *end = at + group->replies.used;
+    struct bus_frame head[ECHO_MOST + 1], id, json;
+    uint32_t heads;
+
+    while (at < end) {
+        memcpy(&heads, at, 4);
+        at += 4;
+        for (uint32_t i = 0; i < heads; i++)
+            take_frame(&at, &head[i]);
+        take_frame(&at, &id);
+        take_frame(&at, &json);
+        if (durable)
+            answer(ingest, head, heads, "A1", &id, json.data, json.bytes);
+        else
+            answer_refuse(ingest, head, heads, &id, "the spool could not be written", true);
+    }
+    group->replies.used = 0;
+}
+
+/* {"accepted": n, "duplicate": n, "rejected": [...]} */
+void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                           const struct bus_frame *id)
+{
+    size_t listed, bytes, size;
+    const char *list = json_text(ingest->json, &listed);
+    char small[256], *text = small;
+
+    size = listed + 128;
+    if (size > sizeof small && (text = malloc(size)) == NULL)
+        bug("out of memory for an answer of %zu bytes", size);
+    bytes = (size_t)snprintf(text, size, "{\"accepted\":%u,\"duplicate\":%u,\"rejected\":%s",
+                             ingest->accepted, ingest->duplicate, list);
+    if (ingest->rejected > REJECTED_LISTED)
+        bytes += (size_t)snprintf(text + bytes, size - bytes, ",\"rejected_more\":%u",
+                                  ingest->rejected - REJECTED_LISTED);
+    bytes += (size_t)snprintf(text + bytes, size - bytes, "}");
+#ifdef MUTANT_ACK_BEFORE_SYNC
+    ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */
+#endif
+    if (ingest->waits)
+        keep_answer(ingest, head, heads, id, text, bytes);
+    else
+        answer(ingest, head, heads, "A1", id, text, bytes);
+    if (text != small)
+        free(text);
+}
