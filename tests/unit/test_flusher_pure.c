@@ -164,9 +164,9 @@ static void test_merge(void **state)
     tally_init(&entities, 7);
     tally_init(&days, 8);
     for (int i = 0; i < 1000; i++)
-        assert_int_equal(merge_event(&entities, &days, &event), 0);
+        assert_int_equal(merge_event(&entities, &days, &event, ~0u), 0);
     event.model = S("n");
-    assert_int_equal(merge_event(&entities, &days, &event), 0);
+    assert_int_equal(merge_event(&entities, &days, &event, ~0u), 0);
     tally_sort(&entities);
     tally_sort(&days);
     assert_int_equal(entities.used, 6); /* key, two tags, team, member, user: in the order of names */

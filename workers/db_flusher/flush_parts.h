@@ -1,5 +1,5 @@
 /*
- * flush_parts.h - struct flush, shared by flush.c (the steps) and rows.c (what they copy up).
+ * flush_parts.h - struct flush, shared by the steps and by what makes their rows: rows.c, sums.c.
  */
 #ifndef SPENDD_DB_FLUSHER_FLUSH_PARTS_H
 #define SPENDD_DB_FLUSHER_FLUSH_PARTS_H
@@ -18,6 +18,8 @@ struct flush {
     int64_t log_rows, id_rows, seen_rows, dead_rows; /* sent up */
     bool short_log;       /* fewer went in than came */
     struct tally tally[LAYOUT_TABLES];
+    bool piecewise;       /* too many sums to hold at once: made piece by piece while they go up */
+    unsigned piece;       /* the next one */
     struct text sql, epochs, ranges, counts;
     struct text rows;     /* of the COPY under way */
     size_t given, at;     /* bytes of `rows` handed out; next row to make */
@@ -32,14 +34,17 @@ struct flush {
 /* rows.c */
 bool rows_event_in(const struct flush *flush, size_t event); /* does it go in, in this attempt? */
 int rows_order(struct flush *flush) MUST_CHECK;              /* fills `order`; -1: no memory */
-int rows_sums(struct flush *flush) MUST_CHECK;               /* fills the tallies */
+void rows_decode(const struct load_event *from, struct event *event);
 bool rows_log(struct flush *flush);
 bool rows_ids(struct flush *flush);
 bool rows_dead(struct flush *flush);
-bool rows_table0(struct flush *flush);
-bool rows_table1(struct flush *flush);
 size_t rows_give(void *flush, char *to, size_t room); /* pg_copy_fn */
 bool rows_puts_seen(const struct flush *flush, const struct load_event *event);
+
+/* sums.c */
+int sums_make(struct flush *flush) MUST_CHECK; /* -1: no memory */
+bool sums_row0(struct flush *flush);
+bool sums_row1(struct flush *flush);
 
 extern const char rows_log_columns[];
 

@@ -74,15 +74,16 @@ bool step_ask_copy_table0(struct flush *flush)
 {
     if (flush->ordered == 0)
         return false;
-    if (rows_sums(flush)) {
+    if (sums_make(flush)) {
         pg_disconnect(flush->pg); /* no memory: nothing was done, tried again with less */
         return flush_query(flush, "SELECT", 0, NULL);
     }
-    flush->report.sums = (int64_t)(flush->tally[0].used + flush->tally[1].used);
-    return copy(flush, flush->layout->table[0].copy, rows_table0);
+    flush->piece = 0;
+    return copy(flush, flush->layout->table[0].copy, sums_row0);
 }
 
 bool step_ask_copy_table1(struct flush *flush)
 {
-    return flush->ordered > 0 && copy(flush, flush->layout->table[1].copy, rows_table1);
+    flush->piece = 0;
+    return flush->ordered > 0 && copy(flush, flush->layout->table[1].copy, sums_row1);
 }

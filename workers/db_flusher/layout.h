@@ -25,7 +25,10 @@ struct layout {
     const char *tables_sql; /* makes them, where they are not */
     const char *lock_tables; /* keeps other writers of these tables out for this transaction */
     struct layout_table table[LAYOUT_TABLES];
-    int (*add)(struct tally tallies[LAYOUT_TABLES], const struct event *event); /* -1: no memory */
+    unsigned pieces; /* disjoint parts of the sums that can be made one after the other */
+    /* Adds an event to the sums of the pieces in the mask; a table that is NULL is left out.
+     * -1: no memory. */
+    int (*add)(struct tally *const table[LAYOUT_TABLES], const struct event *event, unsigned pieces);
 };
 
 extern const struct layout layout_spendd;

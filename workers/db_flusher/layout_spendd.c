@@ -7,9 +7,10 @@
 #include "workers/db_flusher/layout.h"
 #include "workers/db_flusher/merge.h"
 
-static int add(struct tally tallies[LAYOUT_TABLES], const struct event *event)
+/* A piece is a type of entities: both tables have it in their key. */
+static int add(struct tally *const table[LAYOUT_TABLES], const struct event *event, unsigned pieces)
 {
-    return merge_event(&tallies[0], &tallies[1], event);
+    return merge_event(table[0], table[1], event, pieces);
 }
 
 static void spend_row(struct text *text, const struct tally *tally, const struct sum *sum)
@@ -106,5 +107,6 @@ const struct layout layout_spendd = {
                 .row = daily_row,
             },
         },
+    .pieces = ENTITY_TYPES,
     .add = add,
 };

@@ -68,6 +68,7 @@ size_t merge_team_member(struct slice team, struct slice user, char *to, size_t 
 struct target {
     struct tally *entities, *days;
     const struct event *event;
+    unsigned types;
     struct sum worth;
     unsigned char tail[TALLY_KEY_MAX]; /* NUL api_key NUL model ... endpoint: the same for all */
     size_t tail_bytes;
@@ -85,7 +86,7 @@ static int add(struct target *target, enum entity_type type, struct slice id)
     unsigned char key[TALLY_KEY_MAX + 8], *at = key;
     uint32_t day = (uint32_t)event_day(target->event) ^ DAY_BIAS;
 
-    if (id.length == 0)
+    if (id.length == 0 || !(target->types >> type & 1))
         return 0;
     if (5 + (size_t)id.length + target->tail_bytes > sizeof key)
         return -1;
@@ -93,8 +94,10 @@ static int add(struct target *target, enum entity_type type, struct slice id)
         *at++ = (unsigned char)(day >> shift);
     *at++ = (unsigned char)type;
     at = put(at, id);
-    if (tally_add(target->entities, key + 4, (size_t)(at - key) - 4, &target->worth))
+    if (target->entities && tally_add(target->entities, key + 4, (size_t)(at - key) - 4, &target->worth))
         return -1;
+    if (!target->days)
+        return 0;
     memcpy(at, target->tail, target->tail_bytes);
     at += target->tail_bytes;
     return tally_add(target->days, key, (size_t)(at - key), &target->worth);
@@ -133,9 +136,9 @@ static int make_tail(struct target *target)
     return 0;
 }
 
-int merge_event(struct tally *entities, struct tally *days, const struct event *event)
+int merge_event(struct tally *entities, struct tally *days, const struct event *event, unsigned types)
 {
-    struct target target = {.entities = entities, .days = days, .event = event};
+    struct target target = {.entities = entities, .days = days, .event = event, .types = types};
     char member[MEMBER_MAX];
     struct slice pair = {member, 0};
 

@@ -28,8 +28,10 @@ const char *entity_name(unsigned type);
 
 #define DAILY_KEY_COLUMNS 7 /* behind date and entity_type: entity_id, api_key, ... endpoint */
 
-/* -1: out of memory. */
-int merge_event(struct tally *entities, struct tally *days, const struct event *event) MUST_CHECK;
+/* Adds to the entities whose bit (1 << enum entity_type) is in `types`.  Either tally may be NULL.
+ * -1: out of memory. */
+int merge_event(struct tally *entities, struct tally *days, const struct event *event,
+                unsigned types) MUST_CHECK;
 
 /* Reads the keys back. */
 unsigned merge_entity(const unsigned char *key, size_t length, struct slice *id);

@@ -11,7 +11,7 @@
 
 #define EARLY_LOOKS 8            /* flushes that look early after one that met known events */
 #define STATEMENT_MOST_MS 3600000
-#define SUMS_MOST 120000         /* rows of sums in one flush; wider ones make the next take less */
+#define SUMS_MOST 600000         /* rows of sums in one flush: bounds the time that its rows are locked */
 
 static void end_flush(struct flusher *f)
 {

@@ -1,5 +1,5 @@
 /*
- * rows.c - what a flush copies up: log rows, arbiter keys, dead letters, sums; as COPY text, made while
+ * rows.c - what a flush copies up: log rows, arbiter keys, dead letters (sums: sums.c); as COPY text, made while
  * the socket takes it, so that memory holds one piece and not the whole.
  * Decides nothing but which events go in; dying here loses nothing.
  */
@@ -69,28 +69,12 @@ int rows_order(struct flush *flush)
 }
 
 /* What decoded once decodes again: it was checked when the load was made. */
-static void decode(const struct load_event *from, struct event *event)
+void rows_decode(const struct load_event *from, struct event *event)
 {
     struct err err;
 
     if (event_decode(event, from->body, from->bytes, &err))
         bug("an event that decoded does not decode again: %s", err.text);
-}
-
-int rows_sums(struct flush *flush)
-{
-    struct event event;
-
-    for (int i = 0; i < LAYOUT_TABLES; i++)
-        tally_clear(&flush->tally[i]);
-    for (size_t i = 0; i < flush->ordered; i++) {
-        decode(&flush->ask.load->event[flush->order[i]], &event);
-        if (flush->layout->add(flush->tally, &event))
-            return -1;
-    }
-    for (int i = 0; i < LAYOUT_TABLES; i++)
-        tally_sort(&flush->tally[i]);
-    return 0;
 }
 
 static void put_origin(struct flush *flush, uint32_t batch, uint32_t n)
@@ -136,7 +120,7 @@ bool rows_log(struct flush *flush)
     if (flush->at == flush->ordered)
         return false;
     from = &flush->ask.load->event[flush->order[flush->at]];
-    decode(from, &event);
+    rows_decode(from, &event);
     fill_in(&event);
     copy_day(text, from->day);
 #define FIELD(name, kind, flags)                                                                   \
@@ -255,27 +239,6 @@ bool rows_dead(struct flush *flush)
     if (batch->kind == BATCH_CORRUPT || load_batch_active(batch))
         put_dead(flush, NULL, &load->dead[at]);
     return true;
-}
-
-static bool table_row(struct flush *flush, int table)
-{
-    const struct tally *tally = &flush->tally[table];
-
-    if (flush->at == tally->used)
-        return false;
-    flush->layout->table[table].row(&flush->rows, tally, &tally->sum[flush->at++]);
-    flush->sent_rows++;
-    return true;
-}
-
-bool rows_table0(struct flush *flush)
-{
-    return table_row(flush, 0);
-}
-
-bool rows_table1(struct flush *flush)
-{
-    return table_row(flush, 1);
 }
 
 size_t rows_give(void *arg, char *to, size_t room)
