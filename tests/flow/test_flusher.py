@@ -29,6 +29,20 @@ def test_counts_once(bench):
     bench.check(by_id(events))
 
 
+def test_nothing_folds(bench):
+    """More sums than are held at once: they are made and sent piece by piece."""
+    events = [dict(event, api_key=f"k{i}", user_id=f"u{i}", end_user=f"e{i}", team_id=f"t{i}")
+              for i, event in enumerate(generated(5000))]
+    bench.push(*envelopes(events, 1000))
+    flusher = bench.flusher()
+    bench.settle()
+    bench.check(by_id(events))
+    assert flusher.metric("flushes_total") <= 3
+    with open(f"/proc/{flusher.process.pid}/status", encoding="ascii") as file:
+        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    assert peak < 64 * 1024 or "asan" in os.environ.get("SPENDD_BUILD_DIR", ""), f"{peak} KiB"
+
+
 def test_same_batches_again(bench):
     events = generated(500)
     packed = envelopes(events)

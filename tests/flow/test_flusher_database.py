@@ -185,7 +185,7 @@ def test_migration_off(bench):
     wait_until(lambda: "flush_stands_down" in modest.text(), 20, "standing down", logs=[modest])
     assert "database.migrate" in modest.text()
     assert bench.sql("select to_regnamespace('spendd')") is None
-    maker = bench.ready(**QUICK)
+    maker = bench.ready(lock_ttl_ms=500, lock_renew_ms=100, **QUICK)
     maker.kill()
     bench.settle()
     bench.check(by_id(events))
