@@ -86,6 +86,7 @@ static void begin_event(struct event_reader *reader)
     reader->wrong = false;
     reader->scratch_used = 0;
     reader->object = reader->objects = 0;
+    reader->named = 0;
     json_keys_begin(reader->keys);
 }
 
@@ -150,6 +151,19 @@ static bool on_start_array(void *arg)
     return true;
 }
 
+/* Is a key repeated within its object?  The fields of an event are bits; the rest is a set. */
+static enum json_key note_key(struct event_reader *reader, const char *text, size_t length)
+{
+    uint64_t bit = UINT64_C(1) << (reader->field & 63);
+
+    if (reader->depth > 1 || reader->field < 0)
+        return json_keys_add(reader->keys, reader->object, text, length);
+    if (reader->named & bit)
+        return JSON_KEY_REPEATED;
+    reader->named |= bit;
+    return JSON_KEY_NEW;
+}
+
 static bool on_key(void *arg, const char *text, size_t length)
 {
     struct event_reader *reader = arg;
@@ -159,7 +173,9 @@ static bool on_key(void *arg, const char *text, size_t length)
         return true;
     if (reader->keeping && memchr(text, 0, length) != NULL)
         reader_refuse(reader, "metadata: holds NUL");
-    seen = json_keys_add(reader->keys, reader->object, text, length);
+    if (reader->depth == 1)
+        reader->field = reader_find_name(reader, text, length);
+    seen = note_key(reader, text, length);
     if (seen == JSON_KEY_TOO_MANY)
         reader_refuse(reader, "more than 4096 keys");
     if (reader->depth > 1) {
@@ -167,7 +183,6 @@ static bool on_key(void *arg, const char *text, size_t length)
             reader_refuse(reader, "a key is repeated");
         return true;
     }
-    reader->field = reader_find_name(reader, text, length);
     if (seen == JSON_KEY_REPEATED)
         reader_refuse(reader, "%s is repeated", reader->field < 0 ? "a key" : event_fields[reader->field].name);
     reader->notes.unknown_fields += reader->field < 0;

@@ -36,6 +36,7 @@ struct event_reader {
     bool keeping;     /* within "metadata" */
     uint32_t object;  /* number of the innermost object, for repeated keys */
     uint32_t objects; /* objects begun in this event */
+    uint64_t named;   /* 1 << field for each whose key came in this event */
     uint32_t parents[EVENT_NESTING_MAX + 2];
     int field; /* the value that comes belongs to this field; -1: to none we know */
 

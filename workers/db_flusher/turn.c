@@ -31,12 +31,13 @@ void turn_end(struct flusher *f, int64_t delay_ms)
     timer_in_ms(f->turn_timer, delay_ms < 0 ? 0 : delay_ms);
 }
 
-/* flush.ms from the beginning of this turn, a tenth more or less: instances do not march in step. */
+/* flush.ms from the beginning of this turn to that of the next, or up to a fifth less, so that instances
+ * do not march in step; never more: what is acknowledged is seen seal.ms + flush.ms + one flush later. */
 void turn_end_calmly(struct flusher *f)
 {
     int64_t pause = f->settings->flush_ms;
 
-    pause += turn_jitter(pause / 5) - pause / 10;
+    pause -= turn_jitter(pause / 5);
     turn_end(f, pause - mono_ms_between(f->turn_began, mono_now()));
 }
 
