@@ -16,6 +16,7 @@
 #include "workers/aggregator/ingest.h"
 #include "workers/aggregator/recover.h"
 #include "workers/aggregator/spool.h"
+#include "workers/aggregator/window_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -252,7 +253,7 @@ static int start(struct aggregator *a, struct err *err)
     if (a->lane.index == 0)
         recover_adopt(&a->lane, a->settings->aggregator_processes);
     a->spool.image_fd = -1;
-    a->window = recover_window(&a->lane, &a->spool.image_fd, err);
+    a->window = window_file_open(&a->lane, &a->spool.image_fd, err);
     a->syncer = syncer_start(err);
     if (a->syncer == NULL)
         return -1;

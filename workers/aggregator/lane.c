@@ -211,6 +211,12 @@ void lane_sort(struct lane *lane)
         qsort(lane->sealed, lane->count, sizeof *lane->sealed, by_sealing);
 }
 
+void lane_alive(const struct lane *lane)
+{
+    if (lane->alive != NULL)
+        lane->alive(lane->alive_arg);
+}
+
 void lane_retry_hurt(struct lane *lane)
 {
     for (size_t i = 0; i < lane->count; i++)

@@ -68,6 +68,7 @@ struct sealed *lane_add(struct lane *lane, const struct identity *identity, int6
 struct sealed *lane_find(struct lane *lane, const char *epoch, uint64_t seq); /* NULL: none */
 void lane_remove(struct lane *lane, struct sealed *sealed); /* from the list, not from the disk */
 
+void lane_alive(const struct lane *lane); /* a long recovery has done a step */
 void lane_sort(struct lane *lane); /* by sealing; pointers into the list are void then */
 void lane_retry_hurt(struct lane *lane);
 

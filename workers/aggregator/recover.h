@@ -1,12 +1,11 @@
 /*
- * recover.h - what a lane's new holder does before it takes anything: judge the disk, find what the
- * former holder left, remember its ids.
+ * recover.h - what a lane's new holder does before it takes anything: judge the disk and find
+ * what the former holder left.
  */
 #ifndef SPENDD_AGGREGATOR_RECOVER_H
 #define SPENDD_AGGREGATOR_RECOVER_H
 
 #include "workers/aggregator/lane.h"
-#include "workers/aggregator/window.h"
 
 /* May a spool lie there?  -1: no (err says what to do). */
 int recover_volume(const char *path, bool allow_volatile, struct err *err) MUST_CHECK;
@@ -17,7 +16,5 @@ void recover_adopt(struct lane *lane, int64_t processes);
 /* The same in the running loop, and once more what recover_lane had to leave: one short step; true: there
  * is more to do. */
 bool recover_step(struct lane *lane, int64_t processes);
-/* The dedupe window: its image and the ids of the segments; a fresh image file.  NULL: failed. */
-struct window *recover_window(struct lane *lane, int *image_fd, struct err *err);
 
 #endif
