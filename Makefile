@@ -164,7 +164,7 @@ fuzz-built: $(FUZZ_EXE)
 # --- bench -----------------------------------------------------------------------------------------
 GENERATOR := $(BUILD)/tests/bench/generator
 $(GENERATOR): $(BUILD)/tests/bench/generator.o $(LIBSPENDD)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread
+	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread -lm
 
 .PHONY: bench mutants
 bench: all $(GENERATOR) ## every figure with its limit beside it; BENCH="ingest merge" for some of them

@@ -7,7 +7,12 @@ Everything runs on this machine: daemon, Redis, PostgreSQL (fsync on), load gene
 same work done by the least program that can do it.  `bound by` is the process that used most of a core
 (over 85 %), else "waiting".  CPU is that of all processes of the instance and of both stores, from
 /proc/PID/stat.  The windows are wide: a group commit takes what came during the one before it, so what
-is in flight must last for two of them (4,000 single events in flight: measured, a third less).
+is in flight must last for two of them.
+
+The events: see generator.c (keys by 1/rank of 5,000, 6 models; the worst case: uniform keys).  The limit
+of `sustained` replays all that spendd wrote for them, transaction by transaction of the same sizes: log
+rows (or `seen` keys) by COPY + INSERT, the summed rows of spend and spend_daily by COPY + sorted merge,
+into empty tables of the same shape.  No more than REPLAY_MOST events of it: fresh tables favour the limit.
 """
 import json
 import os
@@ -170,38 +175,110 @@ def psql(postgres, script):
     return sum(float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("Time:")) / 1000
 
 
-def copy_insert_limit(stack, path, table):
-    """COPY + INSERT of the same rows into an empty table of the same shape, best of three."""
-    stack.postgres.query(f"COPY (SELECT * FROM spendd.{table}) TO '{path}'")
-    rows = counted_rows(stack, table)
-    best = min(psql(stack.postgres,
-                    f"DROP TABLE IF EXISTS mine; CREATE TABLE mine (LIKE spendd.{table} INCLUDING ALL);\n"
-                    f"CREATE TEMP TABLE up (LIKE spendd.{table});\nCHECKPOINT;\n\\timing on\nBEGIN;\n"
-                    f"COPY up FROM '{path}';\nINSERT INTO mine SELECT * FROM up ON CONFLICT DO NOTHING;\nCOMMIT;\n")
-               for _ in range(3))
-    return rows / best
+REPLAY_MOST = 200_000
+DAILY_KEY = ("entity_type, entity_id, api_key, model, model_group, custom_llm_provider, mcp_namespaced_tool_name, "
+             "endpoint")
+REPLAY_SQL = """
+SET search_path = public;
+SET work_mem = '256MB';
+CREATE TABLE lots AS SELECT x, row_number() OVER (ORDER BY x)::int AS lot, events,
+  sum(events) OVER (ORDER BY x) AS upto
+  FROM (SELECT xmin::text::bigint AS x, count(*) AS events FROM spendd.spend_log GROUP BY 1) t;
+CREATE TABLE lot_log AS SELECT lot, l.* FROM spendd.spend_log l JOIN lots ON x = l.xmin::text::bigint
+  WHERE upto - events < %(most)d ORDER BY lot, day, event_id COLLATE "C";
+CREATE TABLE lot_daily AS SELECT lot, day AS date, e.entity_type, e.entity_id, coalesce(api_key, '') AS api_key,
+  coalesce(model, '') AS model, coalesce(model_group, '') AS model_group,
+  coalesce(custom_llm_provider, '') AS custom_llm_provider,
+  coalesce(mcp_namespaced_tool_name, '') AS mcp_namespaced_tool_name, coalesce(endpoint, '') AS endpoint,
+  sum(spend) AS spend, sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens,
+  sum(cache_read_input_tokens)::bigint AS cache_read, sum(cache_creation_input_tokens)::bigint AS cache_creation,
+  count(*) AS requests, count(*) FILTER (WHERE status <> 'failure') AS good,
+  count(*) FILTER (WHERE status = 'failure') AS bad, now() AS updated_at
+  FROM lot_log l CROSS JOIN LATERAL (VALUES ('key', api_key), ('user', user_id), ('end_user', end_user),
+    ('team', team_id), ('team_member', '["' || team_id || '","' || user_id || '"]'),
+    ('organization', organization_id), ('agent', agent_id)
+    UNION ALL SELECT 'tag', tag FROM unnest(l.tags) tag) e (entity_type, entity_id)
+  WHERE e.entity_id <> '' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+CREATE TABLE lot_spend AS SELECT lot, entity_type, entity_id, sum(spend) AS spend,
+  sum(prompt_tokens + completion_tokens)::bigint AS tokens, sum(requests)::bigint AS requests, now() AS updated_at
+  FROM lot_daily GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+CREATE TABLE lot_seen AS SELECT lot, day, md5(event_id)::uuid AS id, n::bigint AS digest, epoch, seq, n, now() AS at
+  FROM lot_log ORDER BY 1, 2, 3;
+"""
 
 
-def counted_rows(stack, table):
-    return stack.postgres.one(f"select count(*) from spendd.{table}")
+def replay_prepare(stack):
+    """One file for each table and each transaction that spendd made.  How many transactions, events, and
+    summed rows for each event; raises where the sums are not those of spendd."""
+    psql(stack.postgres, REPLAY_SQL % {"most": REPLAY_MOST})
+    lots, events = stack.postgres.query("select max(lot), count(*) from lot_log")[0]
+    sums = counted_rows(stack, "lot_spend", "public") + counted_rows(stack, "lot_daily", "public")
+    if stack.postgres.one("select count(*) from lots") == lots:
+        mine, its = (stack.postgres.query(f"select sum(spend), sum(requests), count(distinct ({DAILY_KEY})) from {table}")
+                     for table in ("lot_daily", "spendd.spend_daily"))
+        if mine != its:
+            raise RuntimeError(f"the replay has other sums: {mine}, {its}")
+    for table in ("log", "seen", "spend", "daily"):
+        columns = [name for name, in stack.postgres.query(
+            "select column_name from information_schema.columns where table_schema = 'public' and table_name = %s "
+            "and column_name <> 'lot' order by ordinal_position", (f"lot_{table}",))]
+        psql(stack.postgres, f"SET search_path = public;\nCREATE INDEX ON lot_{table} (lot);\n" + "".join(
+            f"COPY (SELECT {', '.join(columns)} FROM lot_{table} WHERE lot = {lot} ORDER BY ctid) "
+            f"TO '{stack.postgres.dir}/{table}.{lot}';\n" for lot in range(1, lots + 1)))
+    return lots, events, sums / events
+
+
+def replay_limit(stack, lots, events, log):
+    """Events per second of the same rows by psql, best of two."""
+    rows = "log" if log else "seen"
+    tables = {rows: "spend_log" if log else "seen", "spend": "spend", "daily": "spend_daily"}
+    script = "SET client_min_messages = error;\nSET search_path = public;\n"
+    for name, table in tables.items():
+        fill = {"spend": " WITH (fillfactor = 70)", "daily": " WITH (fillfactor = 80)"}.get(name, "")
+        script += (f"DROP TABLE IF EXISTS mine_{name}; CREATE TABLE mine_{name} (LIKE spendd.{table} INCLUDING ALL){fill};\n"
+                   f"CREATE TEMP TABLE up_{name} (LIKE spendd.{table}) ON COMMIT DELETE ROWS;\n")
+    script += "CHECKPOINT;\n\\timing on\n"
+    for lot in range(1, lots + 1):
+        script += (f"BEGIN;\nCOPY up_{rows} FROM '{stack.postgres.dir}/{rows}.{lot}';\n"
+                   f"INSERT INTO mine_{rows} SELECT * FROM up_{rows} ON CONFLICT DO NOTHING;\n")
+        for name in ("spend", "daily"):
+            script += (f"COPY up_{name} FROM '{stack.postgres.dir}/{name}.{lot}';\n"
+                       + merge_sql(stack, tables[name], f"mine_{name}", f"up_{name}"))
+        script += "COMMIT;\n"
+    return events / min(psql(stack.postgres, script) for _ in range(2))
+
+
+def counted_rows(stack, table, schema="spendd"):
+    return stack.postgres.one(f"select count(*) from {schema}.{table}")
+
+
+def sustain(stack, instance, seconds, **options):
+    """Events per second until all are in PostgreSQL; the backlog stays bounded meanwhile."""
+    usage, events, begin = Usage(instance, stack.redis, stack.postgres).begin(), 0, time.monotonic()
+    while time.monotonic() - begin < seconds:  # the spool takes it in; what counts is when it is all there
+        load("ingest", instance.ingest, events=100_000, per=20, window=200, run=f"s{events}", keys=5000, **options)
+        events += 100_000
+        wait_until(lambda: counted(stack, "spend") >= events - 200_000, 900, "the backlog to stay bounded", stack.logs, look_s=0.1)
+    drained(stack, events)
+    rate, (used, bound) = events / (time.monotonic() - begin), usage.end()
+    return events, rate, used, bound
 
 
 def bench_sustained(place):
-    for log in (True, False):
+    limits = {}
+    for log, keys in ((True, "Zipf"), (False, "Zipf"), (True, "uniform")):
         stack, instance = new_stack(place, spend_log__enabled=log)
-        usage, events, begin = Usage(instance, stack.redis, stack.postgres).begin(), 0, time.monotonic()
-        while time.monotonic() - begin < SECONDS:  # the spool takes it in; what counts is when it is all there
-            load("ingest", instance.ingest, events=100_000, per=20, window=200, run=f"s{events}", keys=5000)
-            events += 100_000
-            wait_until(lambda: counted(stack, "spend") >= events - 200_000, 900, "the backlog to stay bounded", stack.logs, look_s=0.1)
-        drained(stack, events)
-        rate, (used, bound) = events / (time.monotonic() - begin), usage.end()
-        path = os.path.join(stack.postgres.dir, "rows")
-        limit = copy_insert_limit(stack, path, "spend_log" if log else "seen")
-        row(f"end to end events/s, log rows {'on' if log else 'off'}; limit: COPY + INSERT by psql", ">= 0.8 of the limit",
-            rate, limit, bound)
-        NOTES.append(f"end to end, log rows {'on' if log else 'off'}: {events:,} events; CPU s per million events: "
-                     + ", ".join(f"{n} {c / (events / 1e6):.2f}" for n, c in used.items()))
+        uniform = {"uniform": True} if keys == "uniform" else {}
+        events, rate, used, bound = sustain(stack, instance, SECONDS // 3 if uniform else SECONDS, **uniform)
+        if log:
+            lots, replayed, width = replay_prepare(stack)
+            limits = {True: replay_limit(stack, lots, replayed, True)}
+            if not uniform:
+                limits[False] = replay_limit(stack, lots, replayed, False)
+        name = f"end to end events/s, log rows {'on' if log else 'off'}" + (", worst case: uniform keys" if uniform else "")
+        row(f"{name}; limit: COPY + INSERT + merge by psql", ">= 0.8 of the limit", rate, limits[log], bound)
+        NOTES.append(f"{name}: {events:,} events, {replayed / lots:,.0f} in a transaction, {width:.2f} summed rows each; "
+                     "CPU s per million events: " + ", ".join(f"{n} {c / (events / 1e6):.2f}" for n, c in used.items()))
         stack.close()
 
 
@@ -223,27 +300,25 @@ def bench_merge(place):
     stack.close()
 
 
+def merge_sql(stack, table, into, source):
+    """The sorted merge of one table's rows, as a hand would write it."""
+    keys, sums = ([name for name, in stack.postgres.query(
+        "select column_name from information_schema.columns where table_schema = 'spendd' and table_name = %s "
+        "and data_type = any (%s) order by ordinal_position", (table, types))]
+        for types in (["text", "date"], ["bigint", "numeric"]))
+    adds = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in sums)
+    return (f"INSERT INTO {into} AS t SELECT * FROM {source} ORDER BY {', '.join(keys)} "
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {adds};\n")
+
+
 def merge_limit(stack, rows):
-    keys = {"spend": ["entity_type", "entity_id"]}
-    columns = [name for name, in stack.postgres.query(
-        "select column_name from information_schema.columns where table_schema = 'spendd' and table_name = 'spend_daily' "
-        "and data_type = 'text' order by ordinal_position")]
-    keys["spend_daily"] = ["date", *columns]
-    script = "CHECKPOINT;\n"
-    for table in keys:
+    script, timed = "CHECKPOINT;\n", "\\timing on\nBEGIN;\nSET LOCAL synchronous_commit = on;\n"
+    for table in ("spend", "spend_daily"):
         path = os.path.join(stack.postgres.dir, table)
         stack.postgres.query(f"COPY spendd.{table} TO '{path}'")
         script += f"CREATE TEMP TABLE up_{table} (LIKE spendd.{table});\n"
-    script += "\\timing on\nBEGIN;\nSET LOCAL synchronous_commit = on;\n"
-    for table, key in keys.items():
-        path = os.path.join(stack.postgres.dir, table)
-        sums = [name for name, in stack.postgres.query(
-            "select column_name from information_schema.columns where table_schema = 'spendd' and table_name = %s "
-            "and data_type in ('bigint', 'numeric') order by ordinal_position", (table,))]
-        adds = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in sums)
-        script += (f"COPY up_{table} FROM '{path}';\nINSERT INTO spendd.{table} AS t SELECT * FROM up_{table} "
-                   f"ORDER BY {', '.join(key)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {adds};\n")
-    return rows / min(psql(stack.postgres, script + "COMMIT;\n") for _ in range(3))
+        timed += f"COPY up_{table} FROM '{path}';\n" + merge_sql(stack, table, f"spendd.{table}", f"up_{table}")
+    return rows / min(psql(stack.postgres, script + timed + "COMMIT;\n") for _ in range(3))
 
 
 def bench_latency(place):
@@ -257,7 +332,7 @@ def bench_latency(place):
     bound = 500 + 1000 + 250
     row("arrival -> commit at 1,000 events/s, p50", "", cuts[49], unit=" ms")
     row("arrival -> commit at 1,000 events/s, p99", f"<= {bound} ms", cuts[98], unit=" ms")
-    load("ingest", instance.ingest, events=300_000, per=100, window=64, run="keys", keys=100_000)
+    load("ingest", instance.ingest, events=300_000, per=100, window=64, run="keys", keys=100_000, uniform=True)
     drained(stack, events + 300_000)
     for worker, (rss, pss) in memory(instance).items():
         row(f"memory of {worker}, 100,000 keys: peak RSS (PSS {pss:.0f} MB)", "<= 64 MB", rss, unit=" MB")

@@ -7,6 +7,10 @@
  *   generator write FILE        the same bytes in pieces of 1 MiB, each followed by fdatasync
  * Options: --events N --per K --window W --rate R (events/s, 0: as fast as it goes) --keys N
  *          --run NAME (makes ids distinct) --lean (only a key and a spend) --lap N (ids begin at N)
+ *          --uniform (the worst case: each key as likely as any other)
+ *
+ * Who spends: keys drawn with weight 1/rank, as in tests/lib/events.py; a key belongs to one user, one
+ * team and one organization; models (6) by 1/rank; half of the events have one of 10 tags, by 1/rank.
  *
  * Messages are made before the clock starts.  One JSON object on standard output.  An answer that is
  * not an ack of all its events ends the run with an error: a figure with refusals in it is none.
@@ -16,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +39,7 @@
 struct options {
     uint64_t events, per, window, rate, keys, lap;
     const char *run;
-    bool lean;
+    bool lean, uniform;
 };
 
 struct messages {
@@ -74,27 +79,43 @@ static uint64_t mix(uint64_t z)
     return z ^ (z >> 31);
 }
 
+/* A rank below n with a weight of nearly 1/(rank + 1): the inverse of its logarithmic sum. */
+static uint64_t zipf(uint64_t n, uint64_t random)
+{
+    uint64_t rank = (uint64_t)exp((double)(random >> 11) / 0x1p53 * log((double)n + 1)) - 1;
+    return rank < n ? rank : n - 1;
+}
+
+static int write_lean(char *to, const struct options *o, uint64_t n)
+{
+    uint64_t key = n % o->keys;
+    return sprintf(to, "{\"request_id\":\"%s-%09llu\",\"spend\":\"0.%09llu\",\"api_key\":\"%016llx%016llx\"}",
+                   o->run, (unsigned long long)n, (unsigned long long)(mix(n) % 1000000000),
+                   (unsigned long long)mix(key), (unsigned long long)mix(~key));
+}
+
 static int write_event(char *to, const struct options *o, uint64_t n, const char *start)
 {
-    static const char *const models[] = {"gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet-20241022", "gemini-2.0-flash"};
-    uint64_t r = mix(n), key = o->lean ? n % o->keys : r % o->keys;
-    const char *model = models[(r >> 8) % 4];
-    if (o->lean)
-        return sprintf(to, "{\"request_id\":\"%s-%09llu\",\"spend\":\"0.%09llu\",\"api_key\":\"%016llx%016llx\"}",
-                       o->run, (unsigned long long)n, (unsigned long long)(r % 1000000000),
-                       (unsigned long long)mix(key), (unsigned long long)mix(~key));
+    static const char *const models[] = {"gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet-20241022",
+                                         "gemini-2.0-flash", "o3-mini", "deepseek-chat"};
+    uint64_t r = mix(n), key = o->uniform ? r % o->keys : zipf(o->keys, mix(r));
+    char tags[32] = "";
+    if (o->lean) return write_lean(to, o, n);
+    if (o->uniform || r >> 63)
+        sprintf(tags, ",\"tags\":[\"tag-%llu\"]",
+                (unsigned long long)(o->uniform ? (r >> 32) % 20 : zipf(10, mix(r + 2))));
     return sprintf(
         to,
         "{\"request_id\":\"%s-%09llu\",\"spend\":0.%09llu,\"api_key\":\"%016llx%016llx\","
-        "\"user_id\":\"user-%llu@example.com\",\"team_id\":\"team-%llu\",\"model\":\"%s\","
-        "\"custom_llm_provider\":\"openai\",\"endpoint\":\"/v1/chat/completions\","
+        "\"user_id\":\"user-%llu@example.com\",\"team_id\":\"team-%llu\",\"organization_id\":\"org-%llu\","
+        "\"model\":\"%s\",\"custom_llm_provider\":\"openai\",\"endpoint\":\"/v1/chat/completions\","
         "\"call_type\":\"acompletion\",\"prompt_tokens\":%llu,\"completion_tokens\":%llu,"
-        "\"start_time\":\"%s\",\"tags\":[\"tag-%llu\"]}",
+        "\"start_time\":\"%s\"%s}",
         o->run, (unsigned long long)n, (unsigned long long)(r % 1000000000),
         (unsigned long long)mix(key), (unsigned long long)mix(~key),
-        (unsigned long long)(key % 1000), (unsigned long long)(key % 50), model,
-        (unsigned long long)(r % 8000), (unsigned long long)((r >> 20) % 1500), start,
-        (unsigned long long)((r >> 32) % 20));
+        (unsigned long long)(key % 1000), (unsigned long long)(key % 50), (unsigned long long)(key % 5),
+        models[o->uniform ? (r >> 8) % 4 : zipf(6, mix(r + 1))], (unsigned long long)(r % 8000),
+        (unsigned long long)((r >> 20) % 1500), start, tags);
 }
 
 static struct messages make_messages(const struct options *o)
@@ -337,6 +358,7 @@ static void read_options(int argc, char **argv, struct options *o)
     static const struct option names[] = {
         {"events", 1, NULL, 'e'}, {"per", 1, NULL, 'p'},  {"window", 1, NULL, 'w'}, {"rate", 1, NULL, 'r'},
         {"keys", 1, NULL, 'k'},   {"run", 1, NULL, 'n'},  {"lean", 0, NULL, 'l'},   {"lap", 1, NULL, 'a'},
+        {"uniform", 0, NULL, 'u'},
         {NULL, 0, NULL, 0}};
     int c;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -349,6 +371,7 @@ static void read_options(int argc, char **argv, struct options *o)
         else if (c == 'a') o->lap = number;
         else if (c == 'n') o->run = optarg;
         else if (c == 'l') o->lean = true;
+        else if (c == 'u') o->uniform = true;
         else exit(2);
     }
 }
