@@ -205,7 +205,7 @@ static void on_look(void *arg, const struct pg_answer *answer)
         return;
     }
     if (!tables) {
-        finish(schema, SCHEMA_WRONG, "no schema, and database.migrate is off: one instance must make it");
+        finish(schema, SCHEMA_WRONG, "no schema, and database.migrate is off: run spendd --migrate");
         return;
     }
     text_clear(&schema->sql);
