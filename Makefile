@@ -92,8 +92,8 @@ PYTHON  ?= /usr/bin/python3
 # home may change what a test means.
 PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
 
-# In this order; a kind without a test file is not named.
-PYTEST_DIRS := $(foreach kind,golden flow fault fuzz mutants,$(sort $(dir $(wildcard tests/$(kind)/test_*.py))))
+# Of the deaths, what runs under the sanitizers too: one of each kind.
+ASAN_DEATHS := two_at_once or same_moment or torn_tail or short_writes or frozen or nonsense or bounded_queue
 
 .PHONY: deps demo
 deps: ## install the packages that building needs and that are missing
@@ -125,8 +125,10 @@ test-built: all lint unit
 	+$(MAKE) --no-print-directory MODE=asan all unit
 	+$(MAKE) --no-print-directory MODE=asan FUZZ="fuzz_decode fuzz_envelope fuzz_segment" fuzz-built
 	tests/model/check.sh quick
-	$(PYTEST) -q $(PYTEST_DIRS)
-	SPENDD_BUILD_DIR=build/asan $(PYTEST) -q tests/flow
+	$(PYTEST) -q --durations=25 tests/golden tests/flow tests/fault
+	SPENDD_MODE=asan $(PYTEST) -q --durations=10 tests/flow
+	SPENDD_MODE=asan $(PYTEST) -q --durations=10 tests/fault -k "$(ASAN_DEATHS)"
+	$(PYTHON) tests/mutants/mutants.py
 check: all unit golden lint ## the tests that take seconds: unit, golden, lint
 golden: all ## configuration and command line against kept texts
 	$(PYTEST) -q tests/golden

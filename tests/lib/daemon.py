@@ -13,11 +13,10 @@ import time
 import zmq
 
 from . import processes
-from .waiting import patient, tail_of, wait_until
+from .waiting import BUILD_DIR, patient, tail_of, wait_until
 from .wire import ROOT
 
-BUILD = os.path.join(ROOT, os.environ.get("SPENDD_BUILD_DIR") or
-                     os.path.join("build", os.environ.get("SPENDD_MODE", "release")))
+BUILD = os.path.join(ROOT, BUILD_DIR)
 WORKERS = ("health_checker", "aggregator", "redis_writer", "db_flusher", "control")
 
 # What tests change of the defaults: everything that would make them wait.
