@@ -163,7 +163,7 @@ class Spendd:
         if not self.running():
             return []
         return sorted(pid for pid in processes.children(self.process.pid)
-                      if os.path.basename(processes.executable(pid)) == worker)
+                      if processes.program(pid) == worker)
 
     def pid(self, worker, deadline_s=20):
         return wait_until(lambda: self.pids(worker), deadline_s, f"{worker} to run", [self])[0]

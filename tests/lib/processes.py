@@ -42,6 +42,12 @@ def executable(pid):
         return ""
 
 
+def program(pid):
+    """Name of the program.  A worker hides its executable from all but root, and names itself instead."""
+    stat = stat_of(pid)
+    return os.path.basename(executable(pid)) or (stat[0].split(".")[0] if stat else "")
+
+
 def descriptor(pid, number):
     try:
         return os.readlink(f"/proc/{pid}/fd/{number}")
