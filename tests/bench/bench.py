@@ -68,6 +68,10 @@ def cpu_of(pid, reaped=False):
     return sum(map(int, fields[11:15 if reaped else 13])) / TICK
 
 
+def cpu_of_server(server):
+    return cpu_of(server.pid, True) + sum(map(cpu_of, processes.children(server.pid)))
+
+
 class Usage:
     """CPU seconds per process since begin(): each worker, and each server as a whole."""
 
@@ -81,7 +85,7 @@ class Usage:
                 found[worker] = found.get(worker, 0) + cpu_of(pid)
         for server in self.servers:
             if server.running():
-                found[server.name] = cpu_of(server.pid, True) + sum(map(cpu_of, processes.children(server.pid)))
+                found[server.name] = cpu_of_server(server)
         return found
 
     def begin(self):
@@ -229,7 +233,8 @@ def replay_prepare(stack):
 
 
 def replay_limit(stack, lots, events, log):
-    """Events per second of the same rows by psql, best of two."""
+    """Events per second of the same rows by psql, best of two; noted besides what CPU PostgreSQL used, for
+    that can be compared on a machine that has other things to do as well."""
     rows = "log" if log else "seen"
     tables = {rows: "spend_log" if log else "seen", "spend": "spend", "daily": "spend_daily"}
     script = "SET client_min_messages = error;\nSET search_path = public;\n"
@@ -245,7 +250,11 @@ def replay_limit(stack, lots, events, log):
             script += (f"COPY up_{name} FROM '{stack.postgres.dir}/{name}.{lot}';\n"
                        + merge_sql(stack, tables[name], f"mine_{name}", f"up_{name}"))
         script += "COMMIT;\n"
-    return events / min(psql(stack.postgres, script) for _ in range(2))
+    before = cpu_of_server(stack.postgres)
+    rate = events / min(psql(stack.postgres, script) for _ in range(2))
+    cpu = (cpu_of_server(stack.postgres) - before) / 2 / (events / 1e6)
+    NOTES.append(f"the same rows by psql, log rows {'on' if log else 'off'}: CPU s per million events: postgres {cpu:.2f}")
+    return rate
 
 
 def counted_rows(stack, table, schema="spendd"):
