@@ -324,10 +324,9 @@ void redis_close(struct redis **redis)
 {
     struct redis *r = *redis;
 
-    if (r == NULL)
+    if (r == NULL || r->closing)
         return;
-    *redis = NULL;
-    r->closing = true;
+    r->closing = true; /* the answers below may still look at us through the owner's pointer */
     r->phase = PHASE_WAIT;
     snprintf(r->why, sizeof r->why, "closing");
     close_link(r);
@@ -338,6 +337,7 @@ void redis_close(struct redis **redis)
     harness_untimer(&r->retry);
     harness_untimer(&r->lost);
     free_redis(r);
+    *redis = NULL;
 }
 
 bool redis_up(const struct redis *redis)
