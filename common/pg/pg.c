@@ -513,8 +513,7 @@ void pg_close(struct pg **pg)
 
     if (!it)
         return;
-    *pg = NULL;
-    pg_disconnect(it);
+    pg_disconnect(it); /* its answers may still look at us through the owner's pointer */
     resolve_drop(&it->resolve);
     harness_untimer(&it->deadline);
     if (it->url)
@@ -523,6 +522,7 @@ void pg_close(struct pg **pg)
     free(it->application);
     free(it->piece);
     free(it);
+    *pg = NULL;
 }
 
 void pg_disconnect(struct pg *pg)
