@@ -167,17 +167,25 @@ def test_ledger_and_rows_appear_together(stack):
     producer = Producer(instance.ingest, batches(Generator(SEED, "more").events(10**9), 10), rate=100).start()
     foreign = stack.postgres.connect(application_name="test")
     foreign.autocommit = False
-    worst, looks = 0, 0
-    while looks < 150 and not worst:
-        looks += 1
+    seen = {"orphans": 0, "rows": 0, "flushes": 0}
+
+    def look():
+        """True when 25 flushes have been seen to commit, or rows without their ledger."""
+        cursor = foreign.cursor()
         try:
-            cursor = foreign.cursor()
             cursor.execute("select 1 from spendd.ledger for update")
             cursor.execute(ORPHANS)
-            worst = max(worst, cursor.fetchone()[0])
+            seen["orphans"] = cursor.fetchone()[0]
+            cursor.execute("select count(*) from spendd.spend_log")
+            rows = cursor.fetchone()[0]
+            seen["flushes"] += rows > seen["rows"]
+            seen["rows"] = rows
         except psycopg2.errors.DeadlockDetected:
             pass
         foreign.rollback()
+        return seen["orphans"] or seen["flushes"] > 25
+
+    wait_until(look, 60, "25 flushes", [producer, *stack.logs], look_s=0)
     foreign.close()
     producer.stop()
-    assert worst == 0, f"{worst} rows without their ledger"
+    assert not seen["orphans"], f"{seen['orphans']} rows without their ledger"
