@@ -9,9 +9,8 @@ BUILD_ID := $(VERSION)-$(shell git rev-parse --short=12 HEAD 2>/dev/null || echo
 
 PKG_CONFIG ?= pkg-config
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes
-ifdef CI
-WARNINGS += -Werror
-endif
+# A mutant is broken on purpose: what it leaves unused is no error.
+WARNINGS += $(if $(CI),$(if $(MUTANT),,-Werror))
 HARDENING := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -fPIE
 LINK_HARDENING := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 
@@ -79,7 +78,7 @@ $(SPENDCTL): $(SPENDCTL_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
 define worker_rule
 $(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1)/*.c)) $(LIBSPENDD)
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $(call row,$(1))) -lpthread
+	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $(call row,$(1))) -lpthread)
 endef
 $(foreach w,$(WORKERS),$(eval $(call worker_rule,$(w))))
 
@@ -109,7 +108,7 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_EXE := $(UNIT_SRC:%.c=$(BUILD)/%)
 define unit_rule
 $(BUILD)/tests/unit/$(1): $(BUILD)/tests/unit/$(1).o $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n 's/^ \* links: *//p' tests/unit/$(1).c))
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs cmocka $(shell sed -n 's/^ \* libs: *//p' tests/unit/$(1).c)) -lpthread
+	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs cmocka $(shell sed -n 's/^ \* libs: *//p' tests/unit/$(1).c)) -lpthread)
 endef
 $(foreach t,$(notdir $(basename $(UNIT_SRC))),$(eval $(call unit_rule,$(t))))
 
@@ -153,7 +152,7 @@ FUZZ     := $(notdir $(basename $(FUZZ_SRC)))
 FUZZ_EXE := $(FUZZ:%=$(BUILD)/tests/fuzz/%)
 define fuzz_rule
 $(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/samples.o $(LIBSPENDD)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs yajl libsodium $(shell sed -n 's/^ \* libs: *//p' tests/fuzz/$(1).c)) -lpthread
+	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs yajl libsodium $(shell sed -n 's/^ \* libs: *//p' tests/fuzz/$(1).c)) -lpthread)
 endef
 $(foreach f,$(FUZZ),$(eval $(call fuzz_rule,$(f))))
 
@@ -166,7 +165,7 @@ fuzz-built: $(FUZZ_EXE)
 # --- bench -----------------------------------------------------------------------------------------
 GENERATOR := $(BUILD)/tests/bench/generator
 $(GENERATOR): $(BUILD)/tests/bench/generator.o $(LIBSPENDD)
-	$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread -lm
+	$(call run,LD,$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl libsodium) -lpthread -lm)
 
 .PHONY: bench mutants
 bench: all $(GENERATOR) ## every figure with its limit beside it; BENCH="ingest merge" for some of them

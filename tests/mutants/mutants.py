@@ -55,8 +55,7 @@ def touched_objects(name):
                     yield os.path.relpath(os.path.join(directory, file[:-2] + ".o"), RELEASE)
 
 
-def build(name):
-    target = os.path.join(ROOT, "build", f"mutant-{name}")
+def build(name, target):
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["cp", "-a", RELEASE, target], check=True)
     objects = [os.path.join(target, path) for path in touched_objects(name)]
@@ -69,7 +68,6 @@ def build(name):
                           capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} does not build:\n{done.stdout}{done.stderr}")
-    return target
 
 
 def run(test, directory, mutant=""):
@@ -85,8 +83,12 @@ def run(test, directory, mutant=""):
 
 def judge(name):
     test, reason = MUTANTS[name]
-    begin, directory = time.monotonic(), build(name)
-    code, output = run(test, directory, name)
+    begin, directory = time.monotonic(), os.path.join(ROOT, "build", f"mutant-{name}")
+    try:
+        build(name, directory)
+        code, output = run(test, directory, name)
+    except (RuntimeError, subprocess.CalledProcessError) as broken:
+        code, output = 2, str(broken)
     why = [line for line in output.splitlines() if line.startswith("E ") and re.search(reason, line)]
     verdict = "SURVIVED" if code == 0 else "caught" if code == 1 and why else "FAILED FOR ANOTHER REASON"
     shutil.rmtree(directory, ignore_errors=True)
