@@ -38,9 +38,13 @@ def unapplied(instance):
     return status["spool"]["unapplied_segments"] if status else -1
 
 
-def sealed_files(instance):
+def segments(instance):
     return [os.path.join(directory, name) for directory, _, names in os.walk(instance.spool)
-            for name in names if ".seg" in name and not name.startswith("open-")]
+            for name in names if ".seg" in name]
+
+
+def sealed_files(instance):
+    return [path for path in segments(instance) if not os.path.basename(path).startswith("open-")]
 
 
 @pytest.fixture
@@ -105,6 +109,35 @@ def test_a_lane_that_nobody_will_hold_is_adopted(place):
     assert "lane_adopted" in instance.log_text()
     wait_until(lambda: unapplied(instance) == 0, 20, "an applied spool", stack.logs)
     stack.close()
+
+
+def test_a_name_is_on_the_disk_before_its_batch_is_pushed(stack, faulty):
+    """Killed between the seal's rename and the directory's sync; the next life finds the sealed name and pushes it;
+    then the power goes, and takes every rename that no sync of the directory has followed.  Had the seal's been
+    one of them, the file would be an open segment again and count a second time, under a new identity.
+    The disk is full during the recovery: else the window's image would sync the directory by the way."""
+    instance, faults = faulty
+    instance.write_config(seal__ms=700, spool__keep_applied_s=3600)
+    instance.stop()
+    faults.set("journal")
+    instance.start(ready=WORKERS)
+    faults.set("die-rename")  # the next rename is the seal's: the window's image was written before
+    pid = instance.pid("aggregator")
+    producer = load(instance.ingest, "power", count=200, rate=None)
+    outcome = producer.wait(40, stack.logs)
+    faults.set("full")
+    wait_until(lambda: faults.taken("die-rename"), 30, "the seal", [instance])
+    wait_until(lambda: instance.pids("aggregator") not in ([], [pid]), 30, "the next life", [instance])
+    conserved(stack, outcome, log=False)
+    wait_until(lambda: [path for path in segments(instance) if path.endswith(".done")], 30, "the mark", stack.logs)
+    assert len(segments(instance)) == 1, segments(instance)
+    instance.kill_all()
+    faults.clear("full")
+    undone = faults.lose_power()
+    instance.start(ready=WORKERS)
+    wait_until(lambda: all(path.endswith(".done") for path in segments(instance)), 30, "an applied spool", stack.logs)
+    conserved(stack, outcome, log=False)
+    assert undone == 1, "not the mark alone"
 
 
 def test_the_window_outlives_segments_and_a_kill(stack):

@@ -12,15 +12,20 @@
  *   fail-dirsync fsync of a directory fails with EIO (once)
  *   fail-rename  renameat fails with EIO
  *   fail-open    openat that would make a file fails with EMFILE
+ *   die-rename   renameat does its work and kills the process (once)
+ *   journal      names each rename that no sync of a directory has followed, oldest first: what a loss of
+ *                power may undo (Faults.lose_power undoes it)
  * Only calls on regular files are touched: sockets and pipes go through.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -94,11 +99,26 @@ int fdatasync(int fd)
     return sync_fault(1) != 0 ? -1 : real(fd);
 }
 
+/* The journal, open for appending; -1: none is kept. */
+static int journal(int flags)
+{
+    char path[512];
+    const char *directory = getenv("SPENDD_FAULTS");
+
+    if (directory == NULL)
+        return -1;
+    snprintf(path, sizeof path, "%s/journal", directory);
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC | flags, 0);
+}
+
 int fsync(int fd)
 {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    int result = sync_fault(regular(fd)) != 0 ? -1 : real(fd);
 
-    return sync_fault(regular(fd)) != 0 ? -1 : real(fd);
+    if (result == 0 && !regular(fd))
+        close(journal(O_TRUNC));
+    return result;
 }
 
 /* How many of `bytes` may be written; -1: ENOSPC. */
@@ -156,12 +176,44 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     return (ssize_t)syscall(SYS_write, fd, parts[0].iov_base, (size_t)may);
 }
 
+/* "<directory>/<name>", the directory known by its descriptor. */
+static void full_path(int directory, const char *name, char *path, size_t size)
+{
+    char link[64];
+    ssize_t length;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    length = readlink(link, path, size - 1);
+    if (length < 0)
+        length = 0;
+    snprintf(path + length, size - (size_t)length, "/%s", name);
+}
+
+static void note_rename(int from, const char *old, int to, const char *new)
+{
+    char before[512], after[512], line[1040];
+    int fd = journal(O_APPEND);
+
+    if (fd < 0)
+        return;
+    full_path(from, old, before, sizeof before);
+    full_path(to, new, after, sizeof after);
+    snprintf(line, sizeof line, "%s\t%s\n", before, after);
+    syscall(SYS_write, fd, line, strlen(line));
+    close(fd);
+}
+
 int renameat(int from, const char *old, int to, const char *new)
 {
     int (*real)(int, const char *, int, const char *) =
         (int (*)(int, const char *, int, const char *))dlsym(RTLD_NEXT, "renameat");
+    int result = told("fail-rename", 0) ? failed(EIO) : real(from, old, to, new);
 
-    return told("fail-rename", 0) ? failed(EIO) : real(from, old, to, new);
+    if (result == 0)
+        note_rename(from, old, to, new);
+    if (result == 0 && told("die-rename", 1))
+        raise(SIGKILL);
+    return result;
 }
 
 int openat(int directory, const char *path, int flags, ...)

@@ -3,7 +3,8 @@
  *
  * Runs under the lane's lock, before ingest is bound (recover_step: later, from the loop, a little at
  * a time, for lanes that an orphan still held and files that could not be read).  Order matters: first
- * every segment is listed or sealed, then the window is filled (window_file.c).
+ * every segment is listed or sealed, then the directory is synced (what was found under a sealed name may
+ * be pushed from then on), then the window is filled (window_file.c).
  *
  * If we die on any line: every step leaves either the old file or the new one, and the next holder
  * begins again from the top.
@@ -126,7 +127,13 @@ int recover_lane(struct lane *lane, struct err *err)
         return -1;
     lane_sort(lane);
     lane->open_first = lane->open_number;
-    return take_over(lane, lane->directory, true, &left, err);
+    if (take_over(lane, lane->directory, true, &left, err) != 0)
+        return -1;
+    /* Whoever died between a seal's rename and its sync left a name that a loss of power undoes: what it
+     * names would be sealed again, under another identity, after this one was pushed. */
+    if (fsync(lane->directory) != 0)
+        return err_errno(err, "cannot sync %s", lane->path);
+    return 0;
 }
 
 static void adopt_one(struct lane *lane, const char *path, struct portion *left)
