@@ -21,6 +21,7 @@
 
 struct harness;
 struct redis;
+struct settings;
 
 enum redis_kind { REDIS_WORD, REDIS_BYTES, REDIS_NUMBER, REDIS_ARRAY, REDIS_NIL, REDIS_ERROR };
 
@@ -70,6 +71,9 @@ enum redis_script {
 
 /* Checks the URL without connecting. */
 int redis_url_check(const char *url, struct err *err) MUST_CHECK;
+
+/* The options that the settings ask for; borrowed from them. */
+struct redis_options redis_options_from(const struct settings *settings, const char *client);
 
 /* Copies the options.  NULL and `err` for a bad URL or no memory.  Connecting starts with the
  * loop. */

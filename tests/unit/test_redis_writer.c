@@ -1,7 +1,7 @@
 /*
  * test_redis_writer.c - the whole worker in one process: a lane played by the test, a private
  * redis-server, and every way in which Redis loses what it was given.
- * links: workers/redis_writer/redis_writer.c workers/redis_writer/writer_lanes.c workers/redis_writer/writer_redis.c workers/redis_writer/pending.c workers/redis_writer/epochs.c common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_script.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/bus/bus.c common/bus/bus_socket.c common/msg/msg.c common/msg/line.c common/stats/stats.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/log.c common/base/clock.c common/base/err.c tests/unit/loop.c
+ * links: workers/redis_writer/redis_writer.c workers/redis_writer/writer_lanes.c workers/redis_writer/writer_redis.c workers/redis_writer/pending.c workers/redis_writer/epochs.c common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/bus/bus.c common/bus/bus_socket.c common/msg/msg.c common/msg/line.c common/stats/stats.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/log.c common/base/clock.c common/base/err.c tests/unit/loop.c
  * libs: hiredis libzmq
  */
 #include "common/base/log.h"

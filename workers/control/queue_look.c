@@ -177,15 +177,10 @@ static void on_idle(void *arg)
 
 static int open_redis(struct queue_look *look, struct err *err)
 {
-    const struct settings *settings = harness_settings(look->harness);
-    const struct redis_options options = {
-        .url = settings->redis_url,
-        .client = "spendd-control",
-        .connect_ms = settings->redis_connect_ms,
-        .command_ms = settings->redis_command_ms,
-        .backoff_max_ms = BACKOFF_MAX_MS,
-    };
+    struct redis_options options =
+        redis_options_from(harness_settings(look->harness), "spendd-control");
 
+    options.backoff_max_ms = BACKOFF_MAX_MS;
     look->failed = false;
     look->redis = redis_open(look->harness, &options, on_state, look, err);
     return look->redis != NULL ? 0 : -1;

@@ -134,18 +134,12 @@ static int open_stores(struct flusher *f, struct err *err)
 {
     const struct settings *s = f->settings;
     char name[160];
-    struct redis_options redis = {
-        .url = s->redis_url,
-        .client = name,
-        .connect_ms = s->redis_connect_ms,
-        .command_ms = s->redis_command_ms,
-        .backoff_max_ms = s->redis_backoff_max_ms,
-        .reply_bytes_max = s->flush_bytes + REPLY_SLACK_BYTES,
-    };
+    struct redis_options redis = redis_options_from(s, name);
     struct pg_options pg = {s->database_url, "spendd db_flusher", s->database_connect_ms,
                             s->database_socket_timeout_ms};
 
     snprintf(name, sizeof name, "spendd-db_flusher-%s", s->instance);
+    redis.reply_bytes_max = s->flush_bytes + REPLY_SLACK_BYTES;
     f->redis = redis_open(f->harness, &redis, on_redis, f, err);
     f->pg = f->redis ? pg_open(f->harness, &pg, err) : NULL;
     f->schema = f->pg ? schema_open(f->pg, s, &layout_spendd, err) : NULL;

@@ -108,14 +108,8 @@ static void on_state(void *arg, bool up, const char *reason)
 
 void probe_redis_start(struct probe_redis *probe)
 {
-    const struct settings *settings = harness_settings(probe->harness);
-    const struct redis_options options = {
-        .url = settings->redis_url,
-        .client = "spendd-health_checker",
-        .connect_ms = settings->redis_connect_ms,
-        .command_ms = settings->redis_command_ms,
-        .backoff_max_ms = settings->redis_backoff_max_ms,
-    };
+    const struct redis_options options =
+        redis_options_from(harness_settings(probe->harness), "spendd-health_checker");
     struct err err;
 
     if (probe->redis != NULL || probe->ended)

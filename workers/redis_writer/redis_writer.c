@@ -126,16 +126,9 @@ static int open_bus(struct writer *writer, struct err *err)
 
 static int open_redis(struct writer *writer, struct err *err)
 {
-    const struct settings *settings = writer->settings;
-    const struct redis_options options = {
-        .url = settings->redis_url,
-        .client = "spendd-redis_writer",
-        .connect_ms = settings->redis_connect_ms,
-        .command_ms = settings->redis_command_ms,
-        .backoff_max_ms = settings->redis_backoff_max_ms,
-        .reply_bytes_max = 16 * 1024 * 1024,
-    };
+    struct redis_options options = redis_options_from(writer->settings, "spendd-redis_writer");
 
+    options.reply_bytes_max = 16 * 1024 * 1024;
     writer->redis = redis_open(writer->harness, &options, redis_told, writer, err);
     return writer->redis != NULL ? 0 : -1;
 }
