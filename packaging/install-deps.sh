@@ -37,6 +37,7 @@ run   | python3-psycopg2 | python3-psycopg2     | the demo and the tests look in
 test  | python3-pytest   | python3-pytest       | runs the tests against real servers
 test  | libcmocka-dev    | libcmocka-devel      | unit tests
 test  | spin             | spin                 | checks the model of the custody chain
+test  | iproute2         | iproute              | network namespaces: links that fall silent in the kernel (as root)
 asan  | -                | libasan              | runs under AddressSanitizer
 asan  | -                | libubsan             | runs under the undefined-behaviour sanitizer
 dev   | clang-format     | clang-tools-extra    | make format

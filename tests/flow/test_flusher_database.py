@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib.cutter import Cutter
+from lib.commits import PostgresProxy
 from lib.lone import Bench, by_id, envelopes, generated
 from lib.waiting import wait_until
 
@@ -34,34 +34,28 @@ def sessions(bench):
 @pytest.mark.parametrize("how", ["before", "after", "hold"])
 def test_cut_during_commit(bench, place, how):
     events = generated(300)
-    cutter = Cutter(place.sub("c"), bench.pg)
-    try:
-        flusher = bench.ready(through=cutter, database_statement_ms=500, database_socket_timeout_ms=500, **QUICK)
-        cutter.armed = how
-        bench.push(*envelopes(events, 30))
-        bench.settle()
-        assert cutter.acted == 1
-        assert flusher.metric("flush_ambiguous_total") == 1
-        assert (flusher.metric("batches_skipped_total") > 0) == (how != "before")
-        bench.check(by_id(events))
-    finally:
-        cutter.close()
+    proxy = PostgresProxy(place, bench.pg)
+    flusher = bench.ready(through=proxy, database_statement_ms=500, database_socket_timeout_ms=500, **QUICK)
+    proxy.arm_commit(how)
+    bench.push(*envelopes(events, 30))
+    bench.settle()
+    assert proxy.acted == 1
+    assert flusher.metric("flush_ambiguous_total") == 1
+    assert (flusher.metric("batches_skipped_total") > 0) == (how != "before")
+    bench.check(by_id(events))
 
 
 def test_each_commit_cut(bench, place):
     events = generated(400)
-    cutter = Cutter(place.sub("c"), bench.pg)
-    try:
-        flusher = bench.ready(through=cutter, flush_batches=2, **QUICK)
-        bench.push(*envelopes(events, 20))
-        for turn in range(8):
-            cutter.armed = ("before", "after")[turn % 2]
-            wait_until(lambda: cutter.armed is None or bench.empty(), 20, "a cut", logs=[flusher, cutter])
-        cutter.armed = None
-        bench.settle()
-        bench.check(by_id(events))
-    finally:
-        cutter.close()
+    proxy = PostgresProxy(place, bench.pg)
+    flusher = bench.ready(through=proxy, flush_batches=2, **QUICK)
+    bench.push(*envelopes(events, 20))
+    for turn in range(8):
+        proxy.arm_commit(("before", "after")[turn % 2])
+        wait_until(lambda: proxy.armed is None or bench.empty(), 20, "a cut", logs=[flusher, proxy])
+    proxy.disarm()
+    bench.settle()
+    bench.check(by_id(events))
 
 
 def test_sessions_terminated(bench):
