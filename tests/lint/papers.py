@@ -1,6 +1,7 @@
 """papers.py - what the papers name must exist: paths in code spans and links, and make targets.
 
-A path is checked when it begins with a room of the tree or is a link.  `NAME` in capitals, `*` and
+A path is checked when it begins with a room of the tree or is a link; `path::test_name` and a `::test_name`
+behind it on the same line are looked for in that file.  `NAME` in capitals, `*` and
 `<...>` stand for something and are not looked up.
 """
 import os
@@ -23,13 +24,26 @@ def is_path(word):
     return word.split("/")[0] in ROOMS and "/" in word and not re.search(r"[*<>{}$]|NAME|/X", word)
 
 
+def exists(word, last):
+    """(does it, the file that a later ::name means)"""
+    path, _, name = word.partition("::")
+    path = path or last
+    if not os.path.exists(path):
+        return False, path
+    return not name or f"def {name.split('[')[0]}(" in tree.read(path), path
+
+
 def check(path, known, found):
     here = os.path.dirname(path)
     for number, line in enumerate(tree.read(path).splitlines(), 1):
+        last = ""
         for span in SPAN.findall(line):
             for word in span.split():
                 word = word.rstrip(",;:.")
-                if is_path(word) and not os.path.exists(word):
+                if not is_path(word) and not word.startswith("::test_"):
+                    continue
+                there, last = exists(word, last)
+                if not there:
                     found.append(f"{path}:{number}: {word} does not exist")
             for match in MAKE.finditer(span):
                 if match[2] not in known:
