@@ -26,10 +26,13 @@
 enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 3 };
 
 static const struct command {
-    const char *name, *arguments, *help;
+    const char *word, *arguments, *help;
+    size_t least, most;
 } commands[] = {
-#define COMMAND(name, arguments, help) {#name, arguments, help},
+#define COMMAND(id, word, least, most, arguments, help) {word, arguments, help, least, most},
+#define TOOL COMMAND
 #include "common/admin/commands.def"
+#undef TOOL
 #undef COMMAND
 };
 
@@ -51,7 +54,7 @@ static void print_help(FILE *to)
 {
     fputs("usage: spendctl [options] command [argument...]\n\ncommands:\n", to);
     for (size_t i = 0; i < COUNT_OF(commands); i++)
-        fprintf(to, "  %-9s %s%s%s\n", commands[i].name, commands[i].arguments,
+        fprintf(to, "  %-9s %s%s%s\n", commands[i].word, commands[i].arguments,
                 commands[i].arguments[0] ? "  " : "", commands[i].help);
     fputs("\noptions:\n"
           "  -j, --json             the answer as JSON, one line\n"
@@ -149,12 +152,14 @@ static int check_words(const struct options *options)
         return EXIT_USAGE;
     }
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (strcmp(options->words[0], commands[i].name) != 0)
+        if (strcmp(options->words[0], commands[i].word) != 0)
             continue;
-        if (commands[i].arguments[0] == '\0' && options->count > 1)
+        if (commands[i].most == 0 && options->count > 1)
             return usage("this command takes no arguments, so not", options->words[1]);
-        if (options->count > ADMIN_WORDS_MAX)
-            return usage("too many words, from", options->words[ADMIN_WORDS_MAX]);
+        if (options->count - 1 > commands[i].most)
+            return usage("too many words, from", options->words[commands[i].most + 1]);
+        if (options->count - 1 < commands[i].least)
+            return usage("its arguments are missing", commands[i].arguments);
         return EXIT_DONE;
     }
     return usage("no such command", options->words[0]);

@@ -3,163 +3,96 @@
  * stays free of ZeroMQ and of strangers.
  *
  * A request is ["spendctl/1", command, argument...], an answer [status, json]:
- *   200 done, 400 not in the protocol or wrong arguments, 404 no such command, 409 not now
- * and what is no 200 says why: {"error": "..."}.  Commands are the rows of commands.def: each has a
- * function here, and a row without one does not compile.
- *
- *   status   see status.c, where its JSON stands
- *   stats    {"metrics": [{"name", "kind", "total", "workers": {"aggregator.0": 12}}]}
- *   config   {"view": "control", "settings": [{"name", "value", "apply"}]}; secrets are masked
- *   version  {"version", "build"}
+ *   200 done, 102 an item of a stream (a 200 or a refusal ends it), 400 not in the protocol or wrong
+ *   arguments, 404 no such thing, 408 waited in vain, 409 not now, 500 failed
+ * and what is no 200 or 102 says why: {"error": "..."}.  Commands are the rows of commands.def: each has
+ * a function in a file of this room (control.h), and a row without one does not link.
  *
  * Owns the admin socket, a Redis connection that is opened when somebody asks, and no record of
  * spend. Never waits: several askers are served while one's answer is on its way.  If we die on any
  * line, an asker gets no answer and asks again; nothing else knows that we were gone.
  */
+#include "workers/control/control.h"
+
 #include "common/admin/admin_client.h"
 #include "common/base/log.h"
 #include "common/bus/bus.h"
-#include "common/harness/build.h"
-#include "common/harness/harness.h"
-#include "common/harness/roster.h"
-#include "common/json/json.h"
-#include "workers/control/figures.h"
-#include "workers/control/request.h"
+#include "common/json/json_put.h"
 #include "workers/control/status.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REQUEST_BYTES_MAX 65536
 #define REQUESTS_QUEUED 256
 #define SOCKET_MODE 0660
-#define NAME "control"
-#define MASK "********"
-
-struct control {
-    struct harness *harness;
-    struct bus *bus;
-    struct bus_socket *socket;
-    struct status *status;
-    struct json_out *out;
-};
 
 /* --- answering -----------------------------------------------------------------------------------
  */
-static void reply(struct control *control, const struct route *route, const char *status,
-                  const char *json, size_t length)
+bool control_reply(struct control *control, const struct route *route, int code, const char *json,
+                   size_t length)
 {
     struct bus_frame frames[ROUTE_FRAMES_MAX + 2];
     size_t count = 0;
+    char status[12];
 
     if (route->count == 0)
-        return; /* nobody to tell */
+        return false; /* nobody to tell */
+    snprintf(status, sizeof status, "%03d", code);
     for (; count < route->count; count++)
         frames[count] = (struct bus_frame){route->frame[count].data, route->frame[count].bytes};
     frames[count++] = (struct bus_frame){status, strlen(status)};
     frames[count++] = (struct bus_frame){json, length};
-    if (bus_send(control->socket, frames, count) != 0)
-        log_debug("answer_dropped", "status=%s reason=\"the asker has left\"", status);
+    return bus_send(control->socket, frames, count) == 0;
 }
 
-static void refuse(struct control *control, const struct route *route, const char *status,
-                   const char *why)
+void control_refuse(struct control *control, const struct route *route, int code, const char *format,
+                    ...)
 {
+    char why[512];
     const char *json;
     size_t length;
+    va_list ap;
 
+    va_start(ap, format);
+    vsnprintf(why, sizeof why, format, ap);
+    va_end(ap);
     stats_add(harness_stats(control->harness), METRIC_admin_refused_total, 1);
     json_clear(control->out);
     json_object(control->out);
-    json_key(control->out, "error");
-    json_string(control->out, why);
+    json_put_text(control->out, "error", why);
     json_end(control->out);
     json = json_text(control->out, &length);
-    reply(control, route, status, json, length);
+    if (!control_reply(control, route, code, json, length))
+        log_debug("answer_dropped", "status=%d reason=\"the asker has left\"", code);
 }
 
-static void reply_out(struct control *control, const struct request *request)
+void control_answer(struct control *control, const struct route *route)
 {
     size_t length;
     const char *json = json_text(control->out, &length);
 
-    reply(control, &request->route, "200", json, length);
+    if (!control_reply(control, route, 200, json, length))
+        log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
 }
 
 static void on_status(void *arg, const struct route *route, const char *json, size_t length)
 {
-    reply(arg, route, "200", json, length);
-}
-
-/* --- the commands: one function for each row of commands.def
- * --------------------------------------- */
-static void answer_status(struct control *control, const struct request *request)
-{
-    if (!status_ask(control->status, &request->route))
-        refuse(control, &request->route, "409", "too many questions at once, ask again");
-}
-
-static void answer_stats(struct control *control, const struct request *request)
-{
-    json_clear(control->out);
-    figures_write(control->harness, control->out);
-    reply_out(control, request);
-}
-
-static void write_setting(struct json_out *out, const struct settings *settings,
-                          const struct setting *setting)
-{
-    static const char *const applies[] = {
-        [APPLY_LIVE] = "live", [APPLY_WORKER] = "worker", [APPLY_FULL] = "full"};
-    char value[1100];
-
-    settings_get(settings, setting, value, sizeof value);
-    json_object(out);
-    json_key(out, "name");
-    json_string(out, setting->path);
-    json_key(out, "value");
-    json_string(out, setting->kind == SETTING_SECRET && value[0] != '\0' ? MASK : value);
-    json_key(out, "apply");
-    json_string(out, applies[setting->apply]);
-    json_end(out);
-}
-
-static void answer_config(struct control *control, const struct request *request)
-{
-    int row = roster_find(NAME);
-
-    json_clear(control->out);
-    json_object(control->out);
-    json_key(control->out, "view");
-    json_string(control->out, NAME);
-    json_key(control->out, "settings");
-    json_array(control->out);
-    for (size_t i = 0; i < settings_count; i++)
-        if (row >= 0 && setting_read_by(&settings_table[i], (unsigned)row))
-            write_setting(control->out, harness_settings(control->harness), &settings_table[i]);
-    json_end(control->out);
-    json_end(control->out);
-    reply_out(control, request);
-}
-
-static void answer_version(struct control *control, const struct request *request)
-{
-    json_clear(control->out);
-    json_object(control->out);
-    json_key(control->out, "version");
-    json_string(control->out, build_version);
-    json_key(control->out, "build");
-    json_string(control->out, build_id);
-    json_end(control->out);
-    reply_out(control, request);
+    if (!control_reply(arg, route, 200, json, length))
+        log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
 }
 
 static const struct command {
-    const char *name, *arguments;
+    const char *word, *arguments;
+    size_t least, most;
     void (*answer)(struct control *control, const struct request *request);
 } commands[] = {
-#define COMMAND(name, arguments, help) {#name, arguments, answer_##name},
+#define COMMAND(id, word, least, most, arguments, help) {word, arguments, least, most, answer_##id},
+#define TOOL(id, word, least, most, arguments, help)
 #include "common/admin/commands.def"
+#undef TOOL
 #undef COMMAND
 };
 
@@ -168,15 +101,20 @@ static const struct command {
 static void dispatch(struct control *control, const struct request *request)
 {
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (strcmp(request->word[0], commands[i].name) != 0)
+        const struct command *command = &commands[i];
+
+        if (strcmp(request->word[0], command->word) != 0)
             continue;
-        if (commands[i].arguments[0] == '\0' && request->count > 1)
-            refuse(control, &request->route, "400", "this command takes no arguments");
+        if (command->most == 0 && request->count > 1)
+            control_refuse(control, &request->route, 400, "this command takes no arguments");
+        else if (request->count - 1 < command->least || request->count - 1 > command->most)
+            control_refuse(control, &request->route, 400, "%s: its arguments are %s", command->word,
+                           command->arguments);
         else
-            commands[i].answer(control, request);
+            command->answer(control, request);
         return;
     }
-    refuse(control, &request->route, "404", "no such command");
+    control_refuse(control, &request->route, 404, "no such command");
 }
 
 static void on_message(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
@@ -188,10 +126,12 @@ static void on_message(void *arg, struct bus_socket *socket, const struct bus_fr
 
     (void)socket;
     stats_add(harness_stats(control->harness), METRIC_admin_requests_total, 1);
-    if (request_read(&request, frames, count, &err) != 0)
-        refuse(control, &request.route, "400", err.text);
-    else
+    if (request_read(&request, frames, count, &err) == 0) {
         dispatch(control, &request);
+        return;
+    }
+    stats_add(harness_stats(control->harness), METRIC_admin_malformed_total, 1);
+    control_refuse(control, &request.route, 400, "%s", err.text);
 }
 
 /* --- the worker
@@ -254,7 +194,7 @@ static void control_record(void *self, const struct msg *record)
 }
 
 const struct worker worker = {
-    .name = NAME,
+    .name = "control",
     .open = control_open,
     .record = control_record,
     .close = control_close,

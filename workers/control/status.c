@@ -25,6 +25,8 @@
 
 #include "common/base/clock.h"
 #include "common/harness/build.h"
+#include "common/json/json_put.h"
+#include "workers/control/control.h"
 #include "workers/control/figures.h"
 #include "workers/control/queue_look.h"
 
@@ -61,55 +63,19 @@ struct status {
 
 /* --- writing
  * ---------------------------------------------------------------------------------------- */
-static void text_member(struct json_out *out, const char *key, const char *text)
-{
-    json_key(out, key);
-    json_string(out, text);
-}
-
-static void number_member(struct json_out *out, const char *key, int64_t number)
-{
-    json_key(out, key);
-    json_number(out, number);
-}
-
-static void bool_member(struct json_out *out, const char *key, bool value)
-{
-    json_key(out, key);
-    json_bool(out, value);
-}
-
-/* null where the claim does not hold. */
-static void number_if(struct json_out *out, const char *key, bool there, int64_t number)
-{
-    json_key(out, key);
-    if (there)
-        json_number(out, number);
-    else
-        json_null(out);
-}
-
-static void bool_if(struct json_out *out, bool there, bool value)
-{
-    if (there)
-        json_bool(out, value);
-    else
-        json_null(out);
-}
-
 static void open_member(struct json_out *out, const char *key, bool known, const char *why)
 {
     json_key(out, key);
     json_object(out);
-    bool_member(out, "known", known);
-    text_member(out, "why", why);
+    json_put_bool(out, "known", known);
+    json_put_text(out, "why", why);
 }
 
 static void write_queue(struct json_out *out, const struct queue_figures *queue)
 {
     open_member(out, "queue", queue->known, queue->why);
-    number_if(out, "length", queue->known, queue->length);
-    number_if(out, "bytes", queue->known && queue->bytes >= 0, queue->bytes);
+    json_put_number_if(out, "length", queue->known, queue->length);
+    json_put_number_if(out, "bytes", queue->known && queue->bytes >= 0, queue->bytes);
     json_end(out);
     open_member(out, "lock", queue->known, queue->why);
     json_key(out, "holder");
@@ -117,7 +83,7 @@ static void write_queue(struct json_out *out, const struct queue_figures *queue)
         json_string(out, queue->holder);
     else
         json_null(out);
-    number_if(out, "ttl_ms", queue->known && queue->held && queue->ttl_ms >= 0, queue->ttl_ms);
+    json_put_number_if(out, "ttl_ms", queue->known && queue->held && queue->ttl_ms >= 0, queue->ttl_ms);
     json_end(out);
 }
 
@@ -128,10 +94,10 @@ static void write_spool(struct json_out *out, const struct harness *harness)
 
     json_key(out, "spool");
     json_object(out);
-    number_member(out, "bytes", figures_sum(harness, METRIC_spool_bytes));
-    number_member(out, "unapplied_bytes", figures_sum(harness, METRIC_spool_unapplied_bytes));
-    number_member(out, "unapplied_segments", figures_sum(harness, METRIC_spool_unapplied_segments));
-    number_if(out, "oldest_unapplied_s", oldest_ms > 0, age_s > 0 ? age_s : 0);
+    json_put_number(out, "bytes", figures_sum(harness, METRIC_spool_bytes));
+    json_put_number(out, "unapplied_bytes", figures_sum(harness, METRIC_spool_unapplied_bytes));
+    json_put_number(out, "unapplied_segments", figures_sum(harness, METRIC_spool_unapplied_segments));
+    json_put_number_if(out, "oldest_unapplied_s", oldest_ms > 0, age_s > 0 ? age_s : 0);
     json_end(out);
 }
 
@@ -151,21 +117,21 @@ static void write_events(struct json_out *out, const struct harness *harness)
     json_key(out, "events");
     json_object(out);
     for (size_t i = 0; i < COUNT_OF(events); i++)
-        number_member(out, events[i].key, figures_sum(harness, events[i].metric));
+        json_put_number(out, events[i].key, figures_sum(harness, events[i].metric));
     json_end(out);
 }
 
 static void write_worker(struct json_out *out, const struct msg_snapshot_row *row)
 {
     json_object(out);
-    text_member(out, "name", row->worker);
-    number_member(out, "index", row->index);
-    number_if(out, "pid", row->pid > 0, row->pid);
-    text_member(out, "state", row->state);
-    number_member(out, "restarts", row->restarts);
-    number_member(out, "since_ms", row->since_ms);
-    text_member(out, "status", row->status);
-    text_member(out, "why", row->why);
+    json_put_text(out, "name", row->worker);
+    json_put_number(out, "index", row->index);
+    json_put_number_if(out, "pid", row->pid > 0, row->pid);
+    json_put_text(out, "state", row->state);
+    json_put_number(out, "restarts", row->restarts);
+    json_put_number(out, "since_ms", row->since_ms);
+    json_put_text(out, "status", row->status);
+    json_put_text(out, "why", row->why);
     json_end(out);
 }
 
@@ -173,20 +139,18 @@ static void write_supervision(struct json_out *out, const struct place *place)
 {
     bool known = place->snapshot_known;
 
-    number_if(out, "started_ms", known, place->snapshot.started_ms);
-    json_key(out, "draining");
-    bool_if(out, known, place->snapshot.draining);
+    json_put_number_if(out, "started_ms", known, place->snapshot.started_ms);
+    json_put_bool_if(out, "draining", known, place->snapshot.draining);
     open_member(out, "supervisor", known, known ? "" : "no answer from the supervisor within 1 s");
     json_end(out);
     json_key(out, "gate");
     json_object(out);
     json_key(out, "database");
     json_object(out);
-    json_key(out, "open");
-    bool_if(out, known, place->snapshot.database_open);
-    text_member(out, "why",
+    json_put_bool_if(out, "open", known, place->snapshot.database_open);
+    json_put_text(out, "why",
                 known ? place->snapshot.database_why : "the supervisor does not answer");
-    bool_member(out, "known", known);
+    json_put_bool(out, "known", known);
     json_end(out);
     json_end(out);
 }
@@ -198,9 +162,9 @@ static void write_answer(const struct place *place)
 
     json_clear(out);
     json_object(out);
-    text_member(out, "instance", harness_settings(harness)->instance);
-    text_member(out, "version", build_version);
-    text_member(out, "build", build_id);
+    json_put_text(out, "instance", harness_settings(harness)->instance);
+    json_put_text(out, "version", build_version);
+    json_put_text(out, "build", build_id);
     write_supervision(out, place);
     write_queue(out, &place->queue);
     write_spool(out, harness);
@@ -340,4 +304,10 @@ void status_free(struct status **status)
     json_out_free(&(*status)->out);
     free(*status);
     *status = NULL;
+}
+
+void answer_status(struct control *control, const struct request *request)
+{
+    if (!status_ask(control->status, &request->route))
+        control_refuse(control, &request->route, 409, "too many questions at once, ask again");
 }
