@@ -120,13 +120,15 @@ static void take_snapshot_ask(const struct supervisor *supervisor, struct slot *
     slot_send(to, &end);
 }
 
-/* Orders from the operator: one row each.  None exists yet; the verbs come with reload. */
+/* Orders from the operator: one row each. */
 struct order {
     const char *verb;
     void (*act)(struct supervisor *supervisor, const struct msg_order *order, struct msg *answer);
 };
 
 static const struct order orders[] = {
+    {"pause", pause_order},
+    {"resume", pause_resume},
     {NULL, NULL},
 };
 

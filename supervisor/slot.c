@@ -133,6 +133,7 @@ static void start(struct supervisor *supervisor, struct slot *slot)
              slot->generation);
     slot_send_settings(slot, &supervisor->settings, "");
     gate_tell(supervisor, slot);
+    pause_tell(supervisor, slot);
 }
 
 /* --- ending --------------------------------------------------------------------------------------- */

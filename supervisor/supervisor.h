@@ -13,6 +13,7 @@
 #include "supervisor/backoff.h"
 #include "supervisor/child.h"
 #include "supervisor/gate.h"
+#include "supervisor/pause.h"
 
 #include <sys/types.h>
 
@@ -44,6 +45,7 @@ struct supervisor {
     struct slot slots[ROSTER_SLOTS_MAX];
     unsigned count;
     struct gate database;
+    struct pause pauses[PAUSES];
     wall_t started;
     bool draining, leaving; /* leaving: everything was killed */
     unsigned step;          /* of the drain */
