@@ -23,8 +23,8 @@ struct backoff {
 
 /* Counts a death; returns the pause in ms.  `chance` is any 32-bit random number.
  * Before first readiness: a pause at once, growing.  Later: none, until the deaths in the window reach
- * the rule's number; then a growing one.  A pause is between half of its bound and the bound when the
- * start itself fails (a floor, so that a broken start never spins), and from 0 up when it flaps. */
+ * the rule's number; then a growing one.  Full jitter, for ever (common/base/jitter.h): a machine full of
+ * instances whose disk was away does not start them in step. */
 int64_t backoff_died(struct backoff *backoff, const struct backoff_rules *rules, bool was_ready,
                      mono_t now, uint32_t chance);
 

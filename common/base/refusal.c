@@ -7,6 +7,7 @@
  */
 #include "common/base/refusal.h"
 
+#include "common/base/jitter.h"
 #include "common/base/log.h"
 
 #include <stdbool.h>
@@ -49,14 +50,9 @@ int64_t refusal_pause_ms(const struct refusal *refusal, unsigned attempts, int64
 {
     bool slowly = refusal->class == REFUSAL_RETRY_SLOWLY || refusal->class == REFUSAL_OPERATOR;
     int64_t most = slowly ? slow_max_ms : soon_max_ms;
-    int64_t limit = refusal->first_ms;
+    unsigned doublings = refusal->class == REFUSAL_NORMAL ? 0 : attempts;
 
-    if (refusal->class != REFUSAL_NORMAL)
-        for (unsigned i = 0; i < attempts && limit < most; i++)
-            limit *= 2;
-    if (limit > most)
-        limit = most;
-    return (int64_t)(dice % (uint64_t)(limit + 1));
+    return jitter_backoff_ms(refusal->first_ms, most, doublings, dice);
 }
 
 /* May a line be written?  Bounds what a store that finds a new reason each time can write. */

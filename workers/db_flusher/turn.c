@@ -6,9 +6,9 @@
  */
 #include "workers/db_flusher/flusher.h"
 
+#include "common/base/jitter.h"
 #include "common/base/log.h"
 
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ void flusher_count(struct flusher *f, enum metric metric, int64_t amount)
 
 int64_t turn_jitter(int64_t ms)
 {
-    return ms > 0 ? (int64_t)randombytes_uniform((uint32_t)ms + 1) : 0;
+    return jitter_ms(ms, jitter_dice());
 }
 
 void turn_end(struct flusher *f, int64_t delay_ms)
@@ -44,12 +44,9 @@ void turn_end_calmly(struct flusher *f)
 void turn_end_backing_off(struct flusher *f)
 {
     int64_t most = f->settings->database_backoff_max_ms;
-    int64_t pause = BACKOFF_FIRST_MS;
 
-    for (int i = 0; i < f->backoff && pause < most; i++)
-        pause *= 2;
+    turn_end(f, 1 + jitter_backoff_ms(BACKOFF_FIRST_MS, most, (unsigned)f->backoff, jitter_dice()));
     f->backoff += f->backoff < 20;
-    turn_end(f, 1 + turn_jitter(pause < most ? pause : most));
 }
 
 void turn_probe(struct flusher *f, bool passed, const char *detail)

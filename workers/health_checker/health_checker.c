@@ -10,6 +10,7 @@
  *
  * Owns no data.  If we die on any line the supervisor keeps the gate as it is and starts us again.
  */
+#include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
 #include "workers/health_checker/probe.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum store { STORE_DATABASE, STORE_REDIS, STORES };
 
@@ -49,11 +49,7 @@ struct health_checker {
  * -------------------------------------------------------------------------------------------- */
 static int64_t jittered(int64_t ms)
 {
-    uint32_t dice = 0;
-
-    if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) != (ssize_t)sizeof dice)
-        return ms; /* early at boot: no jitter is better than no probe */
-    return ms - ms / 5 + (int64_t)(dice % 1000) * (2 * ms / 5) / 1000;
+    return ms - ms / 5 + jitter_ms(2 * ms / 5, jitter_dice());
 }
 
 static int64_t pause_ms(const struct checked *checked)
