@@ -25,6 +25,7 @@ void json_bytes(struct json_out *out, const char *text, size_t length);
 void json_number(struct json_out *out, int64_t number);
 void json_bool(struct json_out *out, bool value);
 void json_null(struct json_out *out);
+void json_raw(struct json_out *out, const char *json, size_t length); /* a value that is JSON already */
 /* The text so far, NUL-terminated, borrowed until the next call. */
 const char *json_text(struct json_out *out, size_t *length);
 void json_clear(struct json_out *out);

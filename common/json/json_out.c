@@ -10,7 +10,6 @@
 
 #include "common/base/utf8.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,10 +198,22 @@ void json_bytes(struct json_out *out, const char *text, size_t length)
 
 void json_number(struct json_out *out, int64_t number)
 {
-    char text[24];
+    char text[24], *end = text + sizeof text, *at = end;
+    uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
 
+    do
+        *--at = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (number < 0)
+        *--at = '-';
     begin_value(out);
-    append(out, text, (size_t)snprintf(text, sizeof text, "%" PRId64, number));
+    append(out, at, (size_t)(end - at));
+}
+
+void json_raw(struct json_out *out, const char *json, size_t length)
+{
+    begin_value(out);
+    append(out, json, length);
 }
 
 void json_bool(struct json_out *out, bool value)

@@ -28,12 +28,14 @@ static void answer(struct ingest *ingest, const struct bus_frame *head, size_t h
         stats_add(ingest->stats, METRIC_answers_dropped_total, 1);
 }
 
-static size_t nak_text(const struct ingest *ingest, const char *why, bool for_now, char *text,
-                       size_t size)
+void answer_refuse(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const struct bus_frame *id, const char *why, bool for_now)
 {
-    struct json_out *out = json_out_new(false);
+    struct json_out *out = ingest->answer;
+    const char *text;
     size_t bytes;
 
+    json_clear(out);
     json_object(out);
     json_key(out, "error");
     json_string(out, why);
@@ -42,17 +44,7 @@ static size_t nak_text(const struct ingest *ingest, const char *why, bool for_no
         json_number(out, ingest->settings->ingest_retry_after_ms);
     }
     json_end(out);
-    bytes = (size_t)snprintf(text, size, "%s", json_text(out, NULL));
-    json_out_free(&out);
-    return bytes < size ? bytes : size - 1;
-}
-
-void answer_refuse(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                   const struct bus_frame *id, const char *why, bool for_now)
-{
-    char text[512];
-    size_t bytes = nak_text(ingest, why, for_now, text, sizeof text);
-
+    text = json_text(out, &bytes);
     stats_add(ingest->stats,
               for_now ? METRIC_messages_backpressure_total : METRIC_messages_refused_total, 1);
     answer(ingest, head, heads, "N1", id, text, bytes);
@@ -114,22 +106,34 @@ void answer_group(struct ingest *ingest, struct group *group, bool durable)
 }
 
 /* {"accepted": n, "duplicate": n, "rejected": [...]} */
-void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t heads,
-                           const struct bus_frame *id)
+static const char *accept_text(struct ingest *ingest, size_t *bytes)
 {
-    size_t listed, bytes, size;
+    struct json_out *out = ingest->answer;
+    size_t listed;
     const char *list = json_text(ingest->json, &listed);
-    char small[256], *text = small;
 
-    size = listed + 128;
-    if (size > sizeof small && (text = malloc(size)) == NULL)
-        bug("out of memory for an answer of %zu bytes", size);
-    bytes = (size_t)snprintf(text, size, "{\"accepted\":%u,\"duplicate\":%u,\"rejected\":%s",
-                             ingest->accepted, ingest->duplicate, list);
-    if (ingest->rejected > REJECTED_LISTED)
-        bytes += (size_t)snprintf(text + bytes, size - bytes, ",\"rejected_more\":%u",
-                                  ingest->rejected - REJECTED_LISTED);
-    bytes += (size_t)snprintf(text + bytes, size - bytes, "}");
+    json_clear(out);
+    json_object(out);
+    json_key(out, "accepted");
+    json_number(out, ingest->accepted);
+    json_key(out, "duplicate");
+    json_number(out, ingest->duplicate);
+    json_key(out, "rejected");
+    json_raw(out, list, listed);
+    if (ingest->rejected > REJECTED_LISTED) {
+        json_key(out, "rejected_more");
+        json_number(out, ingest->rejected - REJECTED_LISTED);
+    }
+    json_end(out);
+    return json_text(out, bytes);
+}
+
+void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t heads,
+                   const struct bus_frame *id)
+{
+    size_t bytes;
+    const char *text = accept_text(ingest, &bytes);
+
 #ifdef MUTANT_ACK_BEFORE_SYNC
     ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */
 #endif
@@ -137,6 +141,4 @@ void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t h
         keep_answer(ingest, head, heads, id, text, bytes);
     else
         answer(ingest, head, heads, "A1", id, text, bytes);
-    if (text != small)
-        free(text);
 }

@@ -63,8 +63,7 @@ static void retract(struct ingest *ingest)
     forget_ids(ingest, group, ingest->ids_mark);
     group->records.used = ingest->records_mark;
     ingest->accepted = ingest->duplicate = ingest->rejected = 0;
-    ingest->waits = false;
-    ingest->last_index = UINT32_MAX;
+    ingest->waits = ingest->held.any = false;
     json_clear(ingest->json);
     json_array(ingest->json);
 }
@@ -78,17 +77,16 @@ static void begin(struct ingest *ingest)
     retract(ingest);
 }
 
-static void on_event(void *arg, uint32_t index, const struct event *event)
+/* Is the event that is held a new one?  Asked one event late: a look into the window is a miss in every
+ * cache, and its memory comes while the next event is read. */
+static void settle_held(struct ingest *ingest)
 {
-    struct ingest *ingest = arg;
     struct group *group = ingest_collecting(ingest);
-    struct id_hash id = window_event(ingest->window, event);
-    size_t bytes;
-    unsigned char *to;
+    struct id_hash id = ingest->held.id;
 
-    ingest->last_index = index;
-    ingest->last_record = group->records.used;
-    ingest->last_ids = group->ids.used;
+    if (!ingest->held.any)
+        return;
+    ingest->held.any = false;
     switch (window_take(ingest->window, id, ingest->second, group->ticket)) {
     case WINDOW_PENDING:
 #ifndef MUTANT_DUP_ACK_EARLY /* tests/mutants: a repeat is acked before its first copy is durable */
@@ -96,6 +94,7 @@ static void on_event(void *arg, uint32_t index, const struct event *event)
 #endif
         /* fall through */
     case WINDOW_KNOWN:
+        group->records.used = ingest->held.record;
         ingest->duplicate++;
         return;
     case WINDOW_NEW:
@@ -103,30 +102,38 @@ static void on_event(void *arg, uint32_t index, const struct event *event)
     }
     memcpy(bytes_room(&group->ids, sizeof id), &id, sizeof id);
     group->ids.used += sizeof id;
+    ingest->accepted++;
+    ingest->waits = true;
+}
+
+static void on_event(void *arg, uint32_t index, const struct event *event)
+{
+    struct ingest *ingest = arg;
+    struct group *group = ingest_collecting(ingest);
+    size_t bytes;
+    unsigned char *to;
+
+    settle_held(ingest);
+    ingest->held = (struct held){true, index, window_event(ingest->window, event), group->records.used};
+    window_expect(ingest->window, ingest->held.id);
     to = bytes_room(&group->records, RECORD_HEADER_BYTES + 1 + event_encoded_bytes(event));
     to[RECORD_HEADER_BYTES] = RECORD_EVENT;
     bytes = 1 + event_encode(event, to + RECORD_HEADER_BYTES + 1);
     record_frame(to, bytes);
     group->records.used += RECORD_HEADER_BYTES + bytes;
-    ingest->accepted++;
-    ingest->waits = true;
 }
 
 static void on_refused(void *arg, uint32_t index, const char *reason, const char *bytes,
                        size_t length)
 {
     struct ingest *ingest = arg;
-    struct group *group = ingest_collecting(ingest);
 
-    if (index == ingest->last_index) {
-        /* It was taken, and its line broke behind it. */
-        bool added = group->ids.used > ingest->last_ids || group->records.used > ingest->last_record;
-
-        forget_ids(ingest, group, ingest->last_ids);
-        group->records.used = ingest->last_record;
-        ingest->accepted -= added;
-        ingest->duplicate -= !added;
+    if (ingest->held.any && index == ingest->held.index) {
+        /* It was read, and its line broke behind it. */
+        ingest->held.any = false;
+        ingest_collecting(ingest)->records.used = ingest->held.record;
     }
+    settle_held(ingest);
     if (ingest->from_unacked)
         bury(ingest, reason, bytes, length);
     if (++ingest->rejected > REJECTED_LISTED)
@@ -155,6 +162,7 @@ static int read_message(struct ingest *ingest, const struct bus_frame *payload, 
         return err_set(err, "message larger than %lld bytes",
                        (long long)ingest->settings->ingest_max_message_bytes);
     if (event_read(ingest->reader, payload->data, payload->bytes, now, &sink, err) == 0) {
+        settle_held(ingest);
         json_end(ingest->json);
         return 0;
     }
@@ -317,6 +325,7 @@ void ingest_init(struct ingest *ingest, const struct settings *settings, struct 
     ingest->window = window;
     ingest->reader = event_reader_new(&rules);
     ingest->json = json_out_new(false);
+    ingest->answer = json_out_new(false);
     reset(ingest, ingest_collecting(ingest));
 }
 
@@ -324,6 +333,7 @@ void ingest_cleanup(struct ingest *ingest)
 {
     event_reader_free(&ingest->reader);
     json_out_free(&ingest->json);
+    json_out_free(&ingest->answer);
     for (int i = 0; i < 2; i++) {
         free(ingest->groups[i].records.data);
         free(ingest->groups[i].replies.data);

@@ -16,6 +16,14 @@ struct bytes {
     size_t used, size;
 };
 
+/* The last event of the message in hand: its record is the group's last, the window was not asked yet. */
+struct held {
+    bool any;
+    uint32_t index;
+    struct id_hash id;
+    size_t record; /* where it begins */
+};
+
 /* What becomes durable together, and who waits for it. */
 struct group {
     struct bytes records, replies, ids;
@@ -29,7 +37,7 @@ struct ingest {
     struct window *window;
     struct bus_socket *acked, *unacked;
     struct event_reader *reader;
-    struct json_out *json;
+    struct json_out *json, *answer; /* the list of the refused; an answer as a whole */
     struct group groups[2];
     unsigned collecting; /* index of the one that fills; the other is with the disk, or empty */
     uint32_t next_ticket;
@@ -39,8 +47,7 @@ struct ingest {
     uint32_t accepted, duplicate, rejected, second;
     bool waits; /* for the group: it added records, or repeats one that is not durable */
     size_t records_mark, ids_mark;
-    uint32_t last_index;
-    size_t last_record, last_ids;
+    struct held held;
 };
 
 void ingest_init(struct ingest *ingest, const struct settings *settings, struct stats_page *stats,

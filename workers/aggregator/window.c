@@ -2,8 +2,10 @@
  * window.c - the dedupe window.  See window.h.
  *
  * A ring of entries in order of arrival, and an open-addressing table of places in it: both are
- * allocated once, the oldest entry gives way.  Removal closes the gap in the table (no tombstones to
- * pile up) and leaves an empty place in the ring.  In the image each place of the ring has its own
+ * allocated once, the oldest entry gives way.  Both are larger than a cache: a place in the table holds
+ * some bits of the id's hash beside the number of its entry, so that another id's entry is hardly ever
+ * looked at, and who knows an id early says so (window_expect).  Removal closes the gap in the table (no
+ * tombstones to pile up) and leaves an empty place in the ring.  In the image each place of the ring has its own
  * offset and its own checksum, so a torn write costs the entries it touched and nothing else.
  */
 #include "workers/aggregator/window.h"
@@ -31,8 +33,9 @@ struct window {
     uint64_t tail, head; /* entries ever dropped, ever made */
     uint64_t imaged;     /* entries before this one need no writing */
     size_t mask;
+    uint32_t place_mask; /* these bits of a table's word are place + 1, the others are the id's */
     struct entry *ring;
-    uint32_t *table; /* place + 1, or 0 */
+    uint32_t *table; /* 0: empty */
 };
 
 static const char magic[8] = "spndwin1";
@@ -42,6 +45,8 @@ struct window *window_new(size_t ids, int64_t seconds, const unsigned char key[W
     struct window *window = calloc(1, sizeof *window);
     size_t slots = 16;
 
+    if (ids > WINDOW_IDS_MAX)
+        bug("a dedupe window of %zu ids", ids);
     while (slots < 2 * ids)
         slots *= 2;
     if (window == NULL)
@@ -51,6 +56,7 @@ struct window *window_new(size_t ids, int64_t seconds, const unsigned char key[W
     window->seconds = (uint32_t)seconds;
     window->places = ids;
     window->mask = slots - 1;
+    window->place_mask = (uint32_t)(slots - 1); /* slots >= 2 * ids: ids fit, and one more */
     window->ring = calloc(ids, sizeof *window->ring);
     window->table = calloc(slots, sizeof *window->table);
     if (window->ring == NULL || window->table == NULL)
@@ -114,18 +120,42 @@ static struct entry *entry_at(const struct window *window, uint64_t number)
     return &window->ring[number % window->places];
 }
 
+/* The entry that an occupied slot leads to. */
+static struct entry *entry_of(const struct window *window, size_t slot)
+{
+    return &window->ring[(window->table[slot] & window->place_mask) - 1];
+}
+
+/* What an id's word in the table has beside the place. */
+static uint32_t tag(const struct window *window, struct id_hash id)
+{
+    return (uint32_t)id.b & ~window->place_mask;
+}
+
 /* The slot that holds the id, or the empty one where it would go. */
 static size_t find_slot(const struct window *window, struct id_hash id)
 {
+    uint32_t wanted = tag(window, id);
     size_t slot = id.a & window->mask;
 
     for (; window->table[slot] != 0; slot = (slot + 1) & window->mask) {
-        const struct entry *entry = &window->ring[window->table[slot] - 1];
+        const struct entry *entry;
 
+        if ((window->table[slot] & ~window->place_mask) != wanted)
+            continue;
+        entry = entry_of(window, slot);
         if (entry->id.a == id.a && entry->id.b == id.b)
             break;
     }
     return slot;
+}
+
+void window_expect(const struct window *window, struct id_hash id)
+{
+    struct id_hash oldest = entry_at(window, window->tail)->id;
+
+    __builtin_prefetch(&window->table[id.a & window->mask], 1);
+    __builtin_prefetch(&window->table[oldest.a & window->mask], 1);
 }
 
 /* Empties a slot and moves up what would no longer be found behind it. */
@@ -135,7 +165,7 @@ static void close_gap(struct window *window, size_t gap)
 
     window->table[gap] = 0;
     while (window->table[slot = (slot + 1) & window->mask] != 0) {
-        size_t home = window->ring[window->table[slot] - 1].id.a & window->mask;
+        size_t home = entry_of(window, slot)->id.a & window->mask;
 
         if (((slot - home) & window->mask) < ((slot - gap) & window->mask))
             continue;
@@ -186,7 +216,7 @@ enum window_seen window_take(struct window *window, struct id_hash id, uint32_t 
     if (window->seconds == 0)
         return WINDOW_NEW;
     if (window->table[slot] != 0) {
-        entry = &window->ring[window->table[slot] - 1];
+        entry = entry_of(window, slot);
         if (pending(window, entry))
             return WINDOW_PENDING;
         if (!expired(window, entry, second))
@@ -198,7 +228,7 @@ enum window_seen window_take(struct window *window, struct id_hash id, uint32_t 
     slot = find_slot(window, id);
     entry = entry_at(window, window->head);
     *entry = (struct entry){id, second, ticket};
-    window->table[slot] = (uint32_t)(window->head % window->places) + 1;
+    window->table[slot] = ((uint32_t)(window->head % window->places) + 1) | tag(window, id);
     window->head++;
     return WINDOW_NEW;
 }
@@ -206,13 +236,13 @@ enum window_seen window_take(struct window *window, struct id_hash id, uint32_t 
 void window_remove(struct window *window, struct id_hash id)
 {
     size_t slot = find_slot(window, id);
-    size_t place;
+    struct entry *entry;
 
     if (window->table[slot] == 0)
         return;
-    place = window->table[slot] - 1;
+    entry = entry_of(window, slot);
     close_gap(window, slot);
-    window->ring[place].id = (struct id_hash){0, 0};
+    entry->id = (struct id_hash){0, 0};
 }
 
 void window_durable(struct window *window, uint32_t ticket)

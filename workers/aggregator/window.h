@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define WINDOW_IDS_MAX 100000000 /* dedupe.ids */
 #define WINDOW_KEY_BYTES 16
 #define WINDOW_HEADER_BYTES 64
 #define WINDOW_ENTRY_BYTES 24
@@ -37,6 +38,8 @@ void window_contents(struct window *window, bool contents); /* on at first */
 struct id_hash window_hash(const struct window *window, const void *id, size_t bytes);
 struct id_hash window_event(const struct window *window, const struct event *event);
 
+/* The next id that is taken will be this one: its memory is fetched in the meantime. */
+void window_expect(const struct window *window, struct id_hash id);
 /* Looks an id up; one that is new is remembered under `ticket`. */
 enum window_seen window_take(struct window *window, struct id_hash id, uint32_t second,
                              uint32_t ticket);
