@@ -16,7 +16,6 @@
 
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,7 +61,8 @@ static bool greet(struct deliver *deliver)
     return true;
 }
 
-static int send_batch(struct deliver *deliver, struct sealed *sealed, const struct segment *segment)
+/* The envelope's line is laid in front of the records, over the file's header: no second copy of them. */
+static int send_batch(struct deliver *deliver, struct sealed *sealed, struct segment *segment)
 {
     struct envelope envelope = {.records = segment->records,
                                 .body = segment->data + SEGMENT_HEADER_BYTES,
@@ -76,22 +76,16 @@ static int send_batch(struct deliver *deliver, struct sealed *sealed, const stru
     lane_identity_of(deliver->lane, sealed, &envelope.identity);
     envelope.crc = crc32c(0, envelope.body, envelope.body_bytes);
     line_bytes = envelope_line(&envelope, line);
-    whole = malloc(line_bytes + envelope.body_bytes);
-    if (whole == NULL)
-        bug("out of memory for a batch");
+    whole = segment->data + SEGMENT_HEADER_BYTES - line_bytes;
     memcpy(whole, line, line_bytes);
-    memcpy(whole + line_bytes, envelope.body, envelope.body_bytes);
     msg.batch.lane = deliver->lane->index;
     memcpy(msg.batch.epoch, envelope.identity.epoch, EPOCH_TEXT);
     msg.batch.seq = envelope.identity.seq;
     msg.batch.records = envelope.records;
     msg.batch.crc = envelope.crc;
     frame = (struct bus_frame){whole, line_bytes + envelope.body_bytes};
-    if (say(deliver, &msg, &frame, 1) != 0) {
-        free(whole);
+    if (say(deliver, &msg, &frame, 1) != 0)
         return -1;
-    }
-    free(whole);
     sealed->sent = deliver->round;
     deliver->flying++;
     return 0;

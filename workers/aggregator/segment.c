@@ -29,8 +29,8 @@
 
 void segment_free(struct segment *segment)
 {
-    free(segment->data);
-    segment->data = NULL;
+    free(segment->memory);
+    segment->memory = segment->data = NULL;
 }
 
 void segment_judge(struct segment *segment)
@@ -98,9 +98,10 @@ int segment_read(int directory, const char *name, struct segment *segment, struc
         return err_errno(err, "cannot open %s", name);
     if (fstat(fd, &st) != 0)
         goto failed;
-    segment->data = malloc((size_t)st.st_size + SEGMENT_HEADER_BYTES);
-    if (segment->data == NULL)
+    segment->memory = malloc(ENVELOPE_LINE_MAX + (size_t)st.st_size + SEGMENT_HEADER_BYTES);
+    if (segment->memory == NULL)
         goto failed;
+    segment->data = segment->memory + ENVELOPE_LINE_MAX;
     while (segment->bytes < (size_t)st.st_size) {
         got = read(fd, segment->data + segment->bytes, (size_t)st.st_size - segment->bytes);
         if (got < 0 && errno == EINTR)

@@ -8,7 +8,8 @@
 #include "workers/aggregator/window.h"
 
 struct segment {
-    unsigned char *data; /* owned; segment_free */
+    unsigned char *memory; /* owned; segment_free */
+    unsigned char *data;   /* in it, behind ENVELOPE_LINE_MAX bytes of room */
     size_t bytes;
     bool header;      /* it has a good one */
     size_t good;      /* the first `good` bytes are header and whole records */
