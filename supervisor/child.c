@@ -1,107 +1,37 @@
 /*
- * child.c - one child's life.  See child.h.
- *
- *              START                 IS_UP                STOP, HOLD
- *   STOPPED ----------> STARTING ------------> READY ------------------> DRAINING
- *     ^  ^   START, DUE   |   ^                  |                          |
- *     |  +----------------+-- | ------ EXITED ---+   (SETTLE)               |
- *     |                   v   |                  v                          |
- *    HELD <---- HOLD --- BACKOFF <---------------+         EXITED           |
- *     ^                   FAILED <-- REFUSED from STARTING, READY           |
- *     +--------------------------- STOPPED <--------------------------------+
+ * child.c - one child's life: the table of child.def, and how it is printed.  See child.h.
  *
  * A child that is told to leave always passes STOPPED, and there the supervisor decides afresh: so a gate
- * that closes and opens again while the child drains needs no state of its own.
+ * that closes and opens again while the child drains, and an operator's restart, need no state of their
+ * own.  FAILED, BACKOFF, HELD and STOPPED have no process: one that is refused for its build is killed and
+ * keeps its state until it is reaped.
  * Pure: a constant table.  If we die on any line nothing outside has changed.
  */
 #include "supervisor/child.h"
 
 #include "common/base/err.h"
 
-#define STEP(action, next) {CHILD_##action, CHILD_##next}
+#define NOTHING(next) {CHILD_NOTHING, CHILD_##next}
+#define SPAWN(next) {CHILD_SPAWN, CHILD_##next}
+#define DRAIN(next) {CHILD_DRAIN, CHILD_##next}
+#define ABORT(next) {CHILD_ABORT, CHILD_##next}
+#define RETRY(next) {CHILD_RETRY, CHILD_##next}
+#define SETTLE(next) {CHILD_SETTLE, CHILD_##next}
+#define BUG(next) {CHILD_BUG, CHILD_##next}
 
+/* The columns of child.def, in their order there. */
+#define CHILD_ROW(state, start, hold, stop, is_up, due, exited, refused, silent, reload)           \
+    [CHILD_##state] = {                                                                            \
+        [CHILD_START] = start,     [CHILD_HOLD] = hold,     [CHILD_STOP] = stop,                   \
+        [CHILD_IS_UP] = is_up,     [CHILD_DUE] = due,       [CHILD_EXITED] = exited,               \
+        [CHILD_REFUSED] = refused, [CHILD_SILENT] = silent, [CHILD_RELOAD] = reload,               \
+    },
 static const struct child_step table[CHILD_STATES][CHILD_EVENTS] = {
-    [CHILD_STOPPED] = {
-        [CHILD_START] = STEP(SPAWN, STARTING),
-        [CHILD_HOLD] = STEP(NOTHING, HELD),
-        [CHILD_STOP] = STEP(NOTHING, STOPPED),
-        [CHILD_IS_UP] = STEP(BUG, STOPPED),
-        [CHILD_DUE] = STEP(NOTHING, STOPPED),
-        [CHILD_EXITED] = STEP(BUG, STOPPED),
-        [CHILD_REFUSED] = STEP(BUG, STOPPED),
-        [CHILD_SILENT] = STEP(BUG, STOPPED),
-        [CHILD_RELOAD] = STEP(NOTHING, STOPPED),
-    },
-    [CHILD_HELD] = {
-        [CHILD_START] = STEP(SPAWN, STARTING),
-        [CHILD_HOLD] = STEP(NOTHING, HELD),
-        [CHILD_STOP] = STEP(NOTHING, STOPPED),
-        [CHILD_IS_UP] = STEP(BUG, HELD),
-        [CHILD_DUE] = STEP(NOTHING, HELD),
-        [CHILD_EXITED] = STEP(BUG, HELD),
-        [CHILD_REFUSED] = STEP(BUG, HELD),
-        [CHILD_SILENT] = STEP(BUG, HELD),
-        [CHILD_RELOAD] = STEP(NOTHING, HELD),
-    },
-    [CHILD_STARTING] = {
-        [CHILD_START] = STEP(NOTHING, STARTING),
-        [CHILD_HOLD] = STEP(DRAIN, DRAINING),
-        [CHILD_STOP] = STEP(DRAIN, DRAINING),
-        [CHILD_IS_UP] = STEP(NOTHING, READY),
-        [CHILD_DUE] = STEP(NOTHING, STARTING),
-        [CHILD_EXITED] = STEP(RETRY, BACKOFF),
-        [CHILD_REFUSED] = STEP(KILL, FAILED),
-        [CHILD_SILENT] = STEP(ABORT, STARTING),
-        [CHILD_RELOAD] = STEP(NOTHING, STARTING),
-    },
-    [CHILD_READY] = {
-        [CHILD_START] = STEP(NOTHING, READY),
-        [CHILD_HOLD] = STEP(DRAIN, DRAINING),
-        [CHILD_STOP] = STEP(DRAIN, DRAINING),
-        [CHILD_IS_UP] = STEP(NOTHING, READY),
-        [CHILD_DUE] = STEP(NOTHING, READY),
-        [CHILD_EXITED] = STEP(RETRY, BACKOFF),
-        [CHILD_REFUSED] = STEP(KILL, FAILED),
-        [CHILD_SILENT] = STEP(ABORT, READY),
-        [CHILD_RELOAD] = STEP(NOTHING, READY),
-    },
-    [CHILD_DRAINING] = {
-        [CHILD_START] = STEP(NOTHING, DRAINING),
-        [CHILD_HOLD] = STEP(NOTHING, DRAINING),
-        [CHILD_STOP] = STEP(DRAIN, DRAINING),
-        [CHILD_IS_UP] = STEP(NOTHING, DRAINING),
-        [CHILD_DUE] = STEP(NOTHING, DRAINING),
-        [CHILD_EXITED] = STEP(SETTLE, STOPPED),
-        [CHILD_REFUSED] = STEP(KILL, FAILED),
-        [CHILD_SILENT] = STEP(ABORT, DRAINING),
-        [CHILD_RELOAD] = STEP(NOTHING, DRAINING),
-    },
-    [CHILD_BACKOFF] = {
-        [CHILD_START] = STEP(NOTHING, BACKOFF),
-        [CHILD_HOLD] = STEP(NOTHING, HELD),
-        [CHILD_STOP] = STEP(NOTHING, STOPPED),
-        [CHILD_IS_UP] = STEP(BUG, BACKOFF),
-        [CHILD_DUE] = STEP(SPAWN, STARTING),
-        [CHILD_EXITED] = STEP(BUG, BACKOFF),
-        [CHILD_REFUSED] = STEP(BUG, BACKOFF),
-        [CHILD_SILENT] = STEP(BUG, BACKOFF),
-        [CHILD_RELOAD] = STEP(NOTHING, BACKOFF),
-    },
-    /* A refused child may still be dying here: what it says no longer matters. */
-    [CHILD_FAILED] = {
-        [CHILD_START] = STEP(NOTHING, FAILED),
-        [CHILD_HOLD] = STEP(NOTHING, FAILED),
-        [CHILD_STOP] = STEP(KILL, FAILED),
-        [CHILD_IS_UP] = STEP(NOTHING, FAILED),
-        [CHILD_DUE] = STEP(NOTHING, FAILED),
-        [CHILD_EXITED] = STEP(NOTHING, FAILED),
-        [CHILD_REFUSED] = STEP(NOTHING, FAILED),
-        [CHILD_SILENT] = STEP(KILL, FAILED),
-        [CHILD_RELOAD] = STEP(SETTLE, STOPPED),
-    },
+#include "supervisor/child.def"
 };
+#undef CHILD_ROW
 
-static const char *const names[CHILD_STATES] = {
+static const char *const states[CHILD_STATES] = {
     [CHILD_STOPPED] = "STOPPED", [CHILD_HELD] = "HELD",         [CHILD_STARTING] = "STARTING",
     [CHILD_READY] = "READY",     [CHILD_DRAINING] = "DRAINING", [CHILD_BACKOFF] = "BACKOFF",
     [CHILD_FAILED] = "FAILED",
@@ -116,5 +46,44 @@ struct child_step child_step(enum child_state state, enum child_event event)
 
 const char *child_state_name(enum child_state state)
 {
-    return (unsigned)state < CHILD_STATES ? names[state] : "?";
+    return (unsigned)state < CHILD_STATES ? states[state] : "?";
+}
+
+/* --- for people ----------------------------------------------------------------------------------- */
+
+static const char *const happens[CHILD_EVENTS] = {
+    [CHILD_START] = "it is wanted, and its gate is open",
+    [CHILD_HOLD] = "its gate closes",
+    [CHILD_STOP] = "it is told to leave",
+    [CHILD_IS_UP] = "it says that it is ready",
+    [CHILD_DUE] = "its pause is over",
+    [CHILD_EXITED] = "it dies or leaves",
+    [CHILD_REFUSED] = "it exits with 78, or is of another build",
+    [CHILD_SILENT] = "it gives no sign of life for too long",
+    [CHILD_RELOAD] = "there is a new configuration, or `spendctl start`",
+};
+
+static const char *const done[CHILD_ACTIONS] = {
+    [CHILD_NOTHING] = "",
+    [CHILD_SPAWN] = "started",
+    [CHILD_DRAIN] = "told to drain, killed at the deadline",
+    [CHILD_ABORT] = "aborted, and killed if that does not end it",
+    [CHILD_RETRY] = "started again: at once, or after a pause (see supervisor.flap_deaths)",
+    [CHILD_SETTLE] = "started or held at once, if it is wanted",
+    [CHILD_BUG] = "cannot happen",
+};
+
+void child_print(FILE *to)
+{
+    fprintf(to, "%-9s %-50s %-9s %s\n", "state", "when", "becomes", "and is");
+    for (unsigned state = 0; state < CHILD_STATES; state++)
+        for (unsigned event = 0; event < CHILD_EVENTS; event++) {
+            const struct child_step *step = &table[state][event];
+
+            if (step->action == CHILD_BUG ||
+                (step->action == CHILD_NOTHING && step->next == (enum child_state)state))
+                continue;
+            fprintf(to, "%-9s %-50s %-9s %s\n", states[state], happens[event], states[step->next],
+                    done[step->action]);
+        }
 }

@@ -12,6 +12,8 @@
 
 #include <signal.h>
 
+#define LAST_ANSWERS_MS 1000 /* of control, to whoever waited for the end */
+
 static unsigned last_step(void)
 {
     unsigned last = 0;
@@ -46,12 +48,15 @@ int64_t drain_left_ms(const struct supervisor *supervisor)
 static void begin_step(struct supervisor *supervisor, unsigned step)
 {
     supervisor->step = step;
+    if (step == last_step())
+        waiting_drained(supervisor, false);
     for (unsigned i = 0; i < supervisor->count; i++)
         if (roster_table[supervisor->slots[i].row].drain == step)
             slot_event(supervisor, &supervisor->slots[i], CHILD_STOP);
 }
 
-static void kill_all(struct supervisor *supervisor)
+/* Who is spared is told to leave, and killed by slot_check if it does not. */
+static void kill_all(struct supervisor *supervisor, uint64_t spared)
 {
     supervisor->leaving = true;
     supervisor->step = last_step(); /* nobody is started again */
@@ -60,22 +65,29 @@ static void kill_all(struct supervisor *supervisor)
 
         if (slot->state != CHILD_DRAINING)
             slot_event(supervisor, slot, CHILD_STOP);
-        if (slot->pid > 0)
+        if (slot->pid > 0 && (spared >> i & 1) == 0)
             kill(slot->pid, SIGKILL);
     }
 }
 
-void drain_begin(struct supervisor *supervisor)
+void drain_cut_short(struct supervisor *supervisor, const char *asked_by, uint64_t spared)
+{
+    log_warn("drain_cut_short", "asked_by=%s", asked_by);
+    supervisor->draining = true;
+    supervisor->drain_at = mono_after_ms(mono_now(), LAST_ANSWERS_MS);
+    kill_all(supervisor, spared);
+}
+
+void drain_begin(struct supervisor *supervisor, const char *asked_by)
 {
     int64_t ms = supervisor->settings.supervisor_drain_ms;
 
-    if (supervisor->draining) {
-        log_warn("drain_cut_short", "signal=second");
-        kill_all(supervisor);
+    if (supervisor->draining)
         return;
-    }
-    log_info("drain_started", "drain_ms=%lld", (long long)ms);
+    log_info("drain_started", "drain_ms=%lld asked_by=%s", (long long)ms, asked_by);
     supervisor->draining = true;
+    for (unsigned i = 0; i < supervisor->count; i++)
+        supervisor->slots[i].restart = RESTART_NONE;
     supervisor->drain_at = mono_after_ms(mono_now(), ms);
     begin_step(supervisor, 1);
 }
@@ -88,7 +100,8 @@ void drain_check(struct supervisor *supervisor, mono_t now)
         begin_step(supervisor, supervisor->step + 1);
     if (!supervisor->leaving && mono_reached(now, supervisor->drain_at)) {
         log_warn("drain_late", "step=%u", supervisor->step);
-        kill_all(supervisor);
+        supervisor->drain_at = mono_after_ms(now, LAST_ANSWERS_MS);
+        kill_all(supervisor, waiting_drained(supervisor, true));
     }
 }
 

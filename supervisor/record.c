@@ -17,19 +17,23 @@
 
 /* --- hello, status, ready ------------------------------------------------------------------------- */
 
-static void take_hello(struct supervisor *supervisor, struct slot *slot, const struct msg *record)
+static void take_hello(struct slot *slot, const struct msg *record)
 {
+    char why[sizeof slot->why];
+
     if (strcmp(record->hello.build, build_id) == 0)
         return;
     log_error("worker_refused", "worker=%s build=%s ours=%s", slot->name, record->hello.build, build_id);
-    snprintf(slot->why, sizeof slot->why, "build %s, not ours: restart spendd", record->hello.build);
-    slot_event(supervisor, slot, CHILD_REFUSED);
+    snprintf(why, sizeof why, "build %s, not ours: restart spendd", record->hello.build);
+    slot_refuse(slot, why);
 }
 
 static void take_ready(struct supervisor *supervisor, struct slot *slot)
 {
     bool starting = slot->state == CHILD_STARTING;
 
+    if (slot->refused)
+        return; /* it is dying: a stranger's word */
     slot_event(supervisor, slot, CHILD_IS_UP);
     if (!starting)
         return;
@@ -45,7 +49,7 @@ void gate_tell(const struct supervisor *supervisor, struct slot *slot)
 {
     struct msg record = {.kind = MSG_gate, .gate = {.open = supervisor->database.open}};
 
-    if (roster_table[slot->row].hears != HEARS_GATES)
+    if (roster_table[slot->row].hears < HEARS_GATES)
         return;
     snprintf(record.gate.name, sizeof record.gate.name, "database");
     snprintf(record.gate.why, sizeof record.gate.why, "%s", supervisor->database.why);
@@ -55,7 +59,12 @@ void gate_tell(const struct supervisor *supervisor, struct slot *slot)
 static void gate_moved(struct supervisor *supervisor)
 {
     const struct gate *gate = &supervisor->database;
+    struct msg_event event;
 
+    event = (struct msg_event){.kind = "gate", .name = "database"};
+    snprintf(event.after, sizeof event.after, "%s", gate->open ? "OPEN" : "CLOSED");
+    snprintf(event.why, sizeof event.why, "%s", gate->why);
+    event_tell(supervisor, &event);
     if (gate->open)
         log_info("gate_opened", "gate=database");
     else
@@ -120,32 +129,6 @@ static void take_snapshot_ask(const struct supervisor *supervisor, struct slot *
     slot_send(to, &end);
 }
 
-/* Orders from the operator: one row each. */
-struct order {
-    const char *verb;
-    void (*act)(struct supervisor *supervisor, const struct msg_order *order, struct msg *answer);
-};
-
-static const struct order orders[] = {
-    {"pause", pause_order},
-    {"resume", pause_resume},
-    {NULL, NULL},
-};
-
-static void take_order(struct supervisor *supervisor, struct slot *from, const struct msg *record)
-{
-    struct msg answer = {.kind = MSG_order_done};
-
-    answer.order_done.ticket = record->order.ticket;
-    answer.order_done.code = 404;
-    snprintf(answer.order_done.text, sizeof answer.order_done.text, "unknown order %s",
-             record->order.verb);
-    for (const struct order *order = orders; order->verb != NULL; order++)
-        if (strcmp(order->verb, record->order.verb) == 0)
-            order->act(supervisor, &record->order, &answer);
-    slot_send(from, &answer);
-}
-
 /* --- reading -------------------------------------------------------------------------------------- */
 
 static void take(struct supervisor *supervisor, struct slot *slot, const struct msg *record)
@@ -155,7 +138,7 @@ static void take(struct supervisor *supervisor, struct slot *slot, const struct 
     if (life)
         slot->heard = mono_now();
     if (record->kind == MSG_hello)
-        take_hello(supervisor, slot, record);
+        take_hello(slot, record);
     else if (record->kind == MSG_ready)
         take_ready(supervisor, slot);
     else if (record->kind == MSG_status)
@@ -165,7 +148,7 @@ static void take(struct supervisor *supervisor, struct slot *slot, const struct 
     else if (record->kind == MSG_snapshot_ask)
         take_snapshot_ask(supervisor, slot, record);
     else if (record->kind == MSG_order)
-        take_order(supervisor, slot, record);
+        order_take(supervisor, slot, &record->order);
     else if (record->kind != MSG_beat)
         log_warn("record_unexpected", "worker=%s record=%s", slot->name, msg_name(record->kind));
 }

@@ -30,13 +30,16 @@ void slot_send(struct slot *slot, const struct msg *record)
         log_debug("record_dropped", "worker=%s record=%s", slot->name, msg_name(record->kind));
 }
 
-static void enter(struct slot *slot, enum child_state state)
+static void enter(struct supervisor *supervisor, struct slot *slot, enum child_state state)
 {
-    if (slot->state == state)
+    enum child_state before = slot->state;
+
+    if (before == state)
         return;
     slot->state = state;
     slot->since = wall_now();
     slot->since_mono = mono_now();
+    event_state(supervisor, slot, before);
 }
 
 /* --- starting ------------------------------------------------------------------------------------- */
@@ -61,6 +64,18 @@ void slot_send_settings(struct slot *slot, const struct settings *settings, cons
     record.settings_end.index = slot->index;
     record.settings_end.generation = slot->generation;
     snprintf(record.settings_end.task, sizeof record.settings_end.task, "%s", task);
+    slot_send(slot, &record);
+}
+
+/* The operator's word outlives a worker, until a reload changes the configuration's. */
+void slot_send_level(const struct supervisor *supervisor, struct slot *slot)
+{
+    struct msg record = {.kind = MSG_loglevel};
+    int level = slot->level;
+
+    if (level == LEVEL_OF_CONFIG)
+        level = log_level_from(supervisor->settings.log_level);
+    record.loglevel.level = (uint32_t)level;
     slot_send(slot, &record);
 }
 
@@ -119,6 +134,7 @@ static void start(struct supervisor *supervisor, struct slot *slot)
     slot->generation++;
     slot->was_ready = false;
     slot->aborted = false;
+    slot->refused = false;
     slot->kill_at = mono_never();
     slot->started = slot->heard = mono_now();
     slot->why[0] = '\0';
@@ -132,6 +148,7 @@ static void start(struct supervisor *supervisor, struct slot *slot)
     log_info("worker_started", "worker=%s pid=%d generation=%u", slot->name, (int)slot->pid,
              slot->generation);
     slot_send_settings(slot, &supervisor->settings, "");
+    slot_send_level(supervisor, slot);
     gate_tell(supervisor, slot);
     pause_tell(supervisor, slot);
 }
@@ -142,6 +159,14 @@ static void kill_it(struct slot *slot, int number)
 {
     if (slot->pid > 0)
         kill(slot->pid, number);
+}
+
+void slot_refuse(struct slot *slot, const char *why)
+{
+    snprintf(slot->why, sizeof slot->why, "%s", why);
+    slot->refused = true;
+    slot->aborted = true; /* its silence says nothing any more */
+    kill_it(slot, SIGKILL);
 }
 
 static void send_drain(const struct supervisor *supervisor, struct slot *slot)
@@ -191,9 +216,11 @@ static void describe(int status, char *text, size_t size)
         snprintf(text, size, "exit code %d", WEXITSTATUS(status));
 }
 
-static enum child_event exit_event(int status)
+static enum child_event exit_event(const struct slot *slot, int status)
 {
-    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIGURATION ? CHILD_REFUSED : CHILD_EXITED;
+    bool configuration = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIGURATION;
+
+    return slot->refused || configuration ? CHILD_REFUSED : CHILD_EXITED;
 }
 
 void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status)
@@ -208,11 +235,11 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
     if (slot->line != NULL)
         slot_read(supervisor, slot); /* its last words */
     line_free(&slot->line);
-    if (slot->state != CHILD_FAILED)
+    if (!slot->refused)
         snprintf(slot->why, sizeof slot->why, "%s", how);
     (asked ? log_info : log_warn)("worker_exited", "worker=%s generation=%u state=%s how=\"%s\"",
                                   slot->name, slot->generation, child_state_name(slot->state), how);
-    slot_event(supervisor, slot, exit_event(wait_status));
+    slot_event(supervisor, slot, exit_event(slot, wait_status));
     if (slot->state == CHILD_FAILED)
         log_error("worker_failed", "worker=%s waits_for=reload why=\"%s\"", slot->name, slot->why);
 }
@@ -226,6 +253,10 @@ void slot_settle(struct supervisor *supervisor, struct slot *slot)
     /* In a shutdown a child that has left stays away; one whose turn has not come may still be needed. */
     if (supervisor->draining && row->drain <= supervisor->step)
         return;
+    if (slot->stopped) {
+        snprintf(slot->why, sizeof slot->why, "stopped by the operator");
+        return;
+    }
     if (row->gate == GATE_DATABASE && !supervisor->database.open) {
         snprintf(slot->why, sizeof slot->why, "%s", supervisor->database.why);
         slot_event(supervisor, slot, CHILD_HOLD);
@@ -238,7 +269,7 @@ void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_eve
 {
     struct child_step step = child_step(slot->state, event);
 
-    enter(slot, step.next);
+    enter(supervisor, slot, step.next);
     switch (step.action) {
     case CHILD_NOTHING:
         return;
@@ -251,9 +282,6 @@ void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_eve
     case CHILD_ABORT:
         abort_it(supervisor, slot);
         return;
-    case CHILD_KILL:
-        kill_it(slot, SIGKILL);
-        return;
     case CHILD_RETRY:
         retry(supervisor, slot);
         return;
@@ -261,6 +289,7 @@ void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_eve
         slot_settle(supervisor, slot);
         return;
     case CHILD_BUG:
+    case CHILD_ACTIONS:
         bug("worker %s: event %d in state %s", slot->name, (int)event, child_state_name(slot->state));
     }
 }

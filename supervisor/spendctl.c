@@ -30,9 +30,11 @@ static const struct command {
     size_t least, most;
 } commands[] = {
 #define COMMAND(id, word, least, most, arguments, help) {word, arguments, help, least, most},
+#define ORDER COMMAND
 #define TOOL COMMAND
 #include "common/admin/commands.def"
 #undef TOOL
+#undef ORDER
 #undef COMMAND
 };
 

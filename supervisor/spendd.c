@@ -159,7 +159,7 @@ static int with_settings(const struct arguments *arguments)
     }
     log_set_level((enum log_level)log_level_from(settings.log_level));
     settings_narrowed(&settings, warn_narrowed, NULL);
-    return supervisor_run(&settings);
+    return supervisor_run(&settings, arguments->config);
 }
 
 int main(int argc, char **argv)

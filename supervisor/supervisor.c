@@ -71,6 +71,7 @@ static int make_slot(struct supervisor *supervisor, unsigned number, struct err 
     else
         snprintf(slot->name, sizeof slot->name, "%s", row->name);
     slot->state = CHILD_STOPPED;
+    slot->level = LEVEL_OF_CONFIG;
     slot->since = wall_now();
     slot->since_mono = mono_now();
     slot->kill_at = mono_never();
@@ -100,8 +101,12 @@ static int make(struct supervisor *supervisor, struct err *err)
 
 static void take_signal(struct supervisor *supervisor, uint32_t number)
 {
-    if (number == SIGTERM || number == SIGINT)
-        drain_begin(supervisor);
+    bool leave = number == SIGTERM || number == SIGINT;
+
+    if (leave && supervisor->draining)
+        drain_cut_short(supervisor, "second_signal", 0);
+    else if (leave)
+        drain_begin(supervisor, "signal");
     else if (number == SIGHUP)
         log_warn("reload_ignored", "reason=\"not in this release: restart spendd\"");
 }
@@ -198,6 +203,8 @@ static void turn(struct supervisor *supervisor)
     for (unsigned i = 0; i < supervisor->count; i++)
         slot_check(supervisor, &supervisor->slots[i], now);
     drain_check(supervisor, now);
+    waiting_check(supervisor); /* first: who asked is not restarted before its answer */
+    restarts_check(supervisor);
 }
 
 /* --- running -------------------------------------------------------------------------------------- */
@@ -229,7 +236,7 @@ static int take_place(struct supervisor *supervisor)
     return EXIT_TEMPORARY;
 }
 
-int supervisor_run(const struct settings *settings)
+int supervisor_run(const struct settings *settings, const char *config)
 {
     struct supervisor *supervisor = calloc(1, sizeof *supervisor);
     int code;
@@ -237,6 +244,7 @@ int supervisor_run(const struct settings *settings)
     if (supervisor == NULL)
         return EXIT_TEMPORARY;
     supervisor->settings = *settings;
+    supervisor->config = config;
     code = take_place(supervisor);
     if (code < 0) {
         run(supervisor);

@@ -13,9 +13,15 @@
 #include "supervisor/backoff.h"
 #include "supervisor/child.h"
 #include "supervisor/gate.h"
+#include "supervisor/orders.h"
 #include "supervisor/pause.h"
 
 #include <sys/types.h>
+
+/* A worker is drained and started again: one at a time, so these wait for their turn (restarts.c). */
+enum restart { RESTART_NONE, RESTART_QUEUED, RESTART_UNDERWAY };
+
+#define LEVEL_OF_CONFIG (-1)
 
 /* One instance of one row of the roster. */
 struct slot {
@@ -31,6 +37,10 @@ struct slot {
     unsigned generation; /* starts so far */
     bool was_ready;      /* in this life */
     bool aborted;        /* SIGABRT was sent; SIGKILL at kill_at */
+    bool refused;        /* of another build: killed, and FAILED once it is reaped */
+    bool stopped;        /* by the operator: not wanted until started */
+    enum restart restart;
+    int level; /* enum log_level that the operator set, or LEVEL_OF_CONFIG */
     mono_t started, heard, kill_at, due;
     struct backoff backoff;
     char status[160];
@@ -39,6 +49,7 @@ struct slot {
 
 struct supervisor {
     struct settings settings;
+    const char *config; /* path of the file */
     int signals; /* signalfd */
     int lock;
     int images[32]; /* executable of each row */
@@ -50,10 +61,11 @@ struct supervisor {
     bool draining, leaving; /* leaving: everything was killed */
     unsigned step;          /* of the drain */
     mono_t drain_at;        /* nobody lives past this */
+    struct waiting waiting[WAITING_MAX];
 };
 
 /* supervisor.c */
-int supervisor_run(const struct settings *settings);
+int supervisor_run(const struct settings *settings, const char *config);
 
 /* slot.c: one slot takes an event; what the table says is done. */
 void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_event event);
@@ -63,13 +75,22 @@ void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
 mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);
 void slot_send(struct slot *slot, const struct msg *record);
 void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task);
+void slot_send_level(const struct supervisor *supervisor, struct slot *slot);
+/* Kills it; it becomes FAILED when it is reaped. */
+void slot_refuse(struct slot *slot, const char *why);
 
 /* record.c: what a worker says. */
 void slot_read(struct supervisor *supervisor, struct slot *slot);
 void gate_tell(const struct supervisor *supervisor, struct slot *slot);
 
+/* events.c: what changes, for whom the roster says HEARS_ALL. */
+void event_tell(struct supervisor *supervisor, const struct msg_event *event);
+void event_state(struct supervisor *supervisor, const struct slot *slot, enum child_state before);
+
 /* drain.c: the ordered way out. */
-void drain_begin(struct supervisor *supervisor);
+void drain_begin(struct supervisor *supervisor, const char *asked_by);
+/* `spared` (bits of slots) has a moment to hand on its last answer; everybody else is killed. */
+void drain_cut_short(struct supervisor *supervisor, const char *asked_by, uint64_t spared);
 void drain_check(struct supervisor *supervisor, mono_t now);
 int64_t drain_left_ms(const struct supervisor *supervisor); /* for the step that begins now */
 bool drain_done(const struct supervisor *supervisor);

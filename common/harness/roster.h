@@ -14,7 +14,7 @@
 
 enum roster_gate { GATE_NONE, GATE_DATABASE };
 enum roster_pages { PAGES_OWN, PAGES_ALL };
-enum roster_hears { HEARS_OWN, HEARS_GATES };
+enum roster_hears { HEARS_OWN, HEARS_GATES, HEARS_ALL };
 enum roster_core { CORE_NEVER, CORE_ALLOWED };
 
 struct roster_row {

@@ -24,11 +24,11 @@
 static const enum child_action actions[CHILD_STATES][CHILD_EVENTS] = {
     {CHILD_SPAWN, N, N, BAD, N, BAD, BAD, BAD, N},
     {CHILD_SPAWN, N, N, BAD, N, BAD, BAD, BAD, N},
-    {N, CHILD_DRAIN, CHILD_DRAIN, N, N, CHILD_RETRY, CHILD_KILL, CHILD_ABORT, N},
-    {N, CHILD_DRAIN, CHILD_DRAIN, N, N, CHILD_RETRY, CHILD_KILL, CHILD_ABORT, N},
-    {N, N, CHILD_DRAIN, N, N, CHILD_SETTLE, CHILD_KILL, CHILD_ABORT, N},
-    {N, N, N, BAD, CHILD_SPAWN, BAD, BAD, BAD, N},
-    {N, N, CHILD_KILL, N, N, N, N, CHILD_KILL, CHILD_SETTLE},
+    {N, CHILD_DRAIN, CHILD_DRAIN, N, N, CHILD_RETRY, N, CHILD_ABORT, N},
+    {N, CHILD_DRAIN, CHILD_DRAIN, N, N, CHILD_RETRY, N, CHILD_ABORT, N},
+    {N, N, CHILD_DRAIN, N, N, CHILD_SETTLE, CHILD_SETTLE, CHILD_ABORT, N},
+    {N, N, N, BAD, CHILD_SPAWN, BAD, BAD, BAD, CHILD_SETTLE},
+    {N, N, N, BAD, N, BAD, BAD, BAD, CHILD_SETTLE},
 };
 
 #define S CHILD_STOPPED
@@ -40,8 +40,8 @@ static const enum child_action actions[CHILD_STATES][CHILD_EVENTS] = {
 #define F CHILD_FAILED
 static const enum child_state states[CHILD_STATES][CHILD_EVENTS] = {
     {G, H, S, S, S, S, S, S, S}, {G, H, S, H, H, H, H, H, H}, {G, D, D, R, G, B, F, G, G},
-    {R, D, D, R, R, B, F, R, R}, {D, D, D, D, D, S, F, D, D}, {B, H, S, B, G, B, B, B, B},
-    {F, F, F, F, F, F, F, F, S},
+    {R, D, D, R, R, B, F, R, R}, {D, D, D, D, D, S, S, D, D}, {B, H, S, B, G, B, B, B, S},
+    {F, F, S, F, F, F, F, F, S},
 };
 
 static void every_state_and_event(void **unused)

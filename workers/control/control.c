@@ -6,7 +6,8 @@
  *   200 done, 102 an item of a stream (a 200 or a refusal ends it), 400 not in the protocol or wrong
  *   arguments, 404 no such thing, 408 waited in vain, 409 not now, 500 failed
  * and what is no 200 or 102 says why: {"error": "..."}.  Commands are the rows of commands.def: each has
- * a function in a file of this room (control.h), and a row without one does not link.
+ * a function in a file of this room (control.h), and a row without one does not link; what the supervisor
+ * answers is passed on (orders.c).
  *
  * Owns the admin socket, a Redis connection that is opened when somebody asks, and no record of
  * spend. Never waits: several askers are served while one's answer is on its way.  If we die on any
@@ -18,6 +19,7 @@
 #include "common/base/log.h"
 #include "common/bus/bus.h"
 #include "common/json/json_put.h"
+#include "workers/control/orders.h"
 #include "workers/control/status.h"
 
 #include <stdarg.h>
@@ -84,15 +86,39 @@ static void on_status(void *arg, const struct route *route, const char *json, si
         log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
 }
 
+static void on_order(void *arg, const struct route *route, int code, const char *json, size_t length)
+{
+    struct control *control = arg;
+
+    if (code != 200)
+        stats_add(harness_stats(control->harness), METRIC_admin_refused_total, 1);
+    if (!control_reply(control, route, code, json, length))
+        log_debug("answer_dropped", "status=%d reason=\"the asker has left\"", code);
+}
+
+/* Words that the supervisor answers. */
+static void pass_order(struct control *control, const struct request *request)
+{
+    struct msg_order order = {0};
+    struct err err;
+
+    if (orders_words(&order, request, &err) < 0)
+        control_refuse(control, &request->route, 400, "%s", err.text);
+    else if (!orders_ask(control->orders, &request->route, &order))
+        control_refuse(control, &request->route, 409, "too many orders at once, ask again");
+}
+
 static const struct command {
     const char *word, *arguments;
     size_t least, most;
     void (*answer)(struct control *control, const struct request *request);
 } commands[] = {
 #define COMMAND(id, word, least, most, arguments, help) {word, arguments, least, most, answer_##id},
+#define ORDER(id, word, least, most, arguments, help) {word, arguments, least, most, pass_order},
 #define TOOL(id, word, least, most, arguments, help)
 #include "common/admin/commands.def"
 #undef TOOL
+#undef ORDER
 #undef COMMAND
 };
 
@@ -141,6 +167,7 @@ static void control_close(void *self)
     struct control *control = self;
 
     status_free(&control->status);
+    orders_free(&control->orders);
     if (control->bus != NULL) {
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
@@ -158,7 +185,8 @@ static int open_parts(struct control *control, struct err *err)
 
     control->out = json_out_new(false);
     control->status = status_new(control->harness, on_status, control, err);
-    if (control->status == NULL)
+    control->orders = orders_new(control->harness, on_order, control, err);
+    if (control->status == NULL || control->orders == NULL)
         return -1;
     control->bus = bus_open(control->harness, settings->runtime_dir, err);
     if (control->bus == NULL)
@@ -191,6 +219,7 @@ static void control_record(void *self, const struct msg *record)
     struct control *control = self;
 
     status_record(control->status, record);
+    orders_record(control->orders, record);
 }
 
 const struct worker worker = {

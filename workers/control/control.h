@@ -14,14 +14,17 @@ struct control {
     struct bus *bus;
     struct bus_socket *socket;
     struct status *status;
+    struct orders *orders;
     struct json_out *out; /* for an answer that is written at once: cleared by whoever begins one */
 };
 
 #define COMMAND(id, word, least, most, arguments, help)                                            \
     void answer_##id(struct control *control, const struct request *request);
+#define ORDER(id, word, least, most, arguments, help)
 #define TOOL(id, word, least, most, arguments, help)
 #include "common/admin/commands.def"
 #undef TOOL
+#undef ORDER
 #undef COMMAND
 
 /* The final answer with what stands in control->out. */
