@@ -89,7 +89,10 @@ DEPS    := $(if $(SKIP_DEPS),@true,packaging/install-deps.sh)
 PYTHON  ?= /usr/bin/python3
 # The demo's and the tests' libraries are the distribution's, so is the Python.  No plugin of somebody's
 # home may change what a test means.
-PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider
+# The tests wait far more than they compute: several at once, each on servers of its own.
+TEST_JOBS ?= 4
+PYTEST  := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider \
+           -p xdist -n $(TEST_JOBS)
 
 # Of the deaths, what runs under the sanitizers too: one of each kind.
 ASAN_DEATHS := two_at_once or same_moment or torn_tail or short_writes or frozen or nonsense or bounded_queue

@@ -35,6 +35,7 @@ run   | python3-zmq      | python3-pyzmq        | producers in the demo and the 
 run   | python3-redis    | python3-redis        | the demo and the tests look into Redis
 run   | python3-psycopg2 | python3-psycopg2     | the demo and the tests look into PostgreSQL
 test  | python3-pytest   | python3-pytest       | runs the tests against real servers
+test  | python3-pytest-xdist | python3-pytest-xdist | several of them at once: they wait more than they compute
 test  | libcmocka-dev    | libcmocka-devel      | unit tests
 test  | spin             | spin                 | checks the model of the custody chain
 test  | iproute2         | iproute              | network namespaces: links that fall silent in the kernel (as root)
