@@ -26,6 +26,7 @@ build | libzmq3-dev      | zeromq-devel         | ZeroMQ: ingest, pipelines betw
 build | libyajl-dev      | yajl-devel           | JSON parser that hands numbers over as text: money never becomes a float
 build | libsodium-dev    | libsodium-devel      | keyed hashes, SHA-256, random epochs
 build | libhiredis-dev   | hiredis-devel        | Redis protocol
+build | libssl-dev       | openssl-devel        | TLS to Redis (the hiredis of Debian 12 has none)
 build | libpq-dev        | libpq-devel          | PostgreSQL client
 build | libconfig-dev    | libconfig-devel      | the configuration file
 run   | redis-server     | valkey-compat-redis  | a private Redis for the demo and the tests

@@ -1,13 +1,14 @@
 /*
  * redis.c - the life of one connection to Redis:
  *
- *   WAIT --retry--> LOOKUP --addresses--> CONNECT --writable--> GREET --PING answered--> UP
- *    ^                 |                     |                    |                       |
- *    +-----------------+---- anything wrong, or the deadline -----+-----------------------+
+ *   WAIT --retry--> LOOKUP --addresses--> CONNECT --writable--> [HANDSHAKE] --> GREET --PING--> UP
+ *    ^                 |                     |                      |             |             |
+ *    +-----------------+-------- anything wrong, or the deadline ---+-------------+-------------+
  *
  * Owns the socket (redis_link.c), the look-up (redis_lookup.c), the reader (redis_wire.c) and the
- * calls (redis_calls.c).  One attempt tries one address, in turn; between attempts a pause of
- * random length up to a limit that doubles to backoff_max_ms (full jitter), for ever.
+ * calls (redis_calls.c); redis_attempt.c leads up to the greeting.  Between attempts a pause of random
+ * length (full jitter), for ever.  Every way to fail is a row of refusals.def, which says how long that
+ * pause may be; a connection that was closed while idle is opened again without growing it.
  *
  * Nothing here is freed from within an answer: what a reply asks for (LOADING: leave this
  * server) is noted and done when the replies at hand have all been answered.
@@ -16,33 +17,27 @@
  */
 #include "common/redis/redis_inside.h"
 
-#include "common/config/secret.h"
+#include "common/base/jitter.h"
 #include "common/redis/redis_lookup.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#define BACKOFF_FIRST_MS 50
 #define REPLY_BYTES_MAX (64 * 1024 * 1024)
 #define READ_BYTES (64 * 1024)
 #define READS_PER_TURN 32
-
-static void fail(struct redis *redis, const char *why);
+#define SLOW_TIMES 6 /* the slow cap, where none is given */
+#define IDLE_MS 1000 /* nothing asked and nothing heard for this long: closing it then is normal */
 
 /* --- the pause between attempts ------------------------------------------------------------- */
 
-static int64_t pause_ms(const struct redis *redis)
+int64_t redis_pause_ms(const struct redis *redis, const struct refusal *refusal, unsigned attempts)
 {
-    int64_t limit = redis->options.backoff_max_ms;
-    uint32_t dice = 0;
+    int64_t soon = redis->options.backoff_max_ms, slow = redis->options.backoff_slow_max_ms;
 
-    if (redis->attempts < 16 && (BACKOFF_FIRST_MS << redis->attempts) < limit)
-        limit = BACKOFF_FIRST_MS << redis->attempts;
-    if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) != (ssize_t)sizeof dice)
-        dice = (uint32_t)mono_now().micros * 2654435761u;
-    return (int64_t)(dice % (uint32_t)(limit + 1));
+    return refusal_pause_ms(refusal, attempts, soon, slow, jitter_dice());
 }
 
 static void close_link(struct redis *redis)
@@ -55,196 +50,142 @@ static void close_link(struct redis *redis)
     timer_stop(redis->deadline);
 }
 
-static void fail(struct redis *redis, const char *why)
+void redis_count(struct redis *redis, enum redis_refusal refusal)
 {
+    struct stats_page *stats = harness_stats(redis->harness);
+
+    if (stats != NULL)
+        stats_add(stats, (enum metric)redis_refusal(refusal)->metric, 1);
+}
+
+const struct refusal *redis_refusal_of(const struct redis *redis, const struct redis_reply *reply)
+{
+    if (reply == NULL)
+        return redis_refusal(redis->lost_by);
+    return redis_refusal(reply->kind == REDIS_ERROR ? redis_refused(reply)
+                                                    : REDIS_REFUSED_unexpected);
+}
+
+void redis_fail(struct redis *redis, enum redis_refusal refusal, const char *why)
+{
+    const struct refusal *row = redis_refusal(refusal);
+
+    redis->lost_by = refusal;
     snprintf(redis->why, sizeof redis->why, "%s", why);
     close_link(redis);
     redis->phase = PHASE_WAIT;
-    redis->attempts++;
-    if (redis->after == LEAVE_LONG)
-        redis->attempts = 16;
-    redis->after = STAY;
+    redis->leave = REDIS_REFUSED_NOT;
+    redis_count(redis, refusal);
     calls_lose(redis);
-    timer_in_ms(redis->retry, pause_ms(redis));
-    if (!redis->told_down) {
-        redis->told_down = true;
-        redis->state(redis->arg, false, redis->why);
-    }
+    timer_in_ms(redis->retry, redis_pause_ms(redis, row, redis->attempts));
+    if (row->class != REFUSAL_NORMAL && redis->attempts < UINT_MAX)
+        redis->attempts++;
+    redis->state(redis->arg, false, redis->why);
 }
 
-void redis_leave(struct redis *redis, enum redis_after after, const char *why)
+void redis_leave(struct redis *redis, enum redis_refusal refusal, const char *why)
 {
-    if (redis->after != STAY)
+    if (redis->leave != REDIS_REFUSED_NOT)
         return; /* the first reason is the reason */
-    redis->after = after;
-    snprintf(redis->leave, sizeof redis->leave, "%s", why);
+    redis->leave = refusal;
+    snprintf(redis->leave_why, sizeof redis->leave_why, "%s", why);
 }
 
 /* --- reading and writing -------------------------------------------------------------------- */
 
-static int read_some(struct redis *redis, struct err *err)
+/* A TLS server that is spoken to in plain answers with an alert. */
+static bool is_tls_alert(const struct redis *redis, const char *bytes, int64_t count)
+{
+    return redis->phase == PHASE_GREET && redis->link.tls == NULL && count >= 2 &&
+           bytes[0] == 0x15 && bytes[1] == 0x03;
+}
+
+static enum redis_refusal take_bytes(struct redis *redis, const char *bytes, int64_t count,
+                                     struct err *err)
+{
+    struct redis_reply *reply;
+    int whole;
+
+    if (is_tls_alert(redis, bytes, count)) {
+        err_set(err, "Redis answered with an alert of TLS");
+        return REDIS_REFUSED_plain_tls;
+    }
+    if (wire_feed(redis->reader, bytes, (size_t)count, err) != 0)
+        return REDIS_REFUSED_protocol;
+    while ((whole = wire_reply(redis->reader, &reply, err)) == 1) {
+        calls_reply(redis, reply);
+        wire_reply_free(&reply);
+    }
+    return whole < 0 ? REDIS_REFUSED_protocol : REDIS_REFUSED_NOT;
+}
+
+/* Nothing was asked, nothing was heard for a while: a server's `timeout`, or a load balancer's. */
+static bool was_idle(const struct redis *redis)
+{
+    return redis->phase == PHASE_UP && redis->calls == 0 &&
+           mono_ms_between(redis->heard, mono_now()) >= IDLE_MS;
+}
+
+static enum redis_refusal read_some(struct redis *redis, struct err *err)
 {
     char bytes[READ_BYTES];
 
-    for (int i = 0; i < READS_PER_TURN && redis->after == STAY; i++) {
-        int64_t got = link_read(&redis->link, bytes, sizeof bytes, err);
-        struct redis_reply *reply;
-        int whole;
+    for (int i = 0; redis->leave == REDIS_REFUSED_NOT; i++) {
+        enum redis_refusal refusal;
+        int64_t got;
 
-        if (got <= 0)
-            return (int)got;
-        if (wire_feed(redis->reader, bytes, (size_t)got, err) != 0)
-            return -1;
-        while ((whole = wire_reply(redis->reader, &reply, err)) == 1) {
-            calls_reply(redis, reply);
-            wire_reply_free(&reply);
-        }
-        if (whole < 0)
-            return -1;
+        if (i >= READS_PER_TURN && !link_pending(&redis->link))
+            break; /* the socket will tell of the rest */
+        got = link_read(&redis->link, bytes, sizeof bytes, err);
+        if (got == 0)
+            break;
+        if (got < 0 && redis->link.refused == REDIS_REFUSED_closed && was_idle(redis))
+            return REDIS_REFUSED_closed_idle;
+        if (got < 0)
+            return redis->link.refused;
+        refusal = take_bytes(redis, bytes, got, err);
+        if (refusal != REDIS_REFUSED_NOT)
+            return refusal;
     }
-    return 0;
+    return REDIS_REFUSED_NOT;
 }
 
-static void serve(struct redis *redis, short revents)
+/* Reads and writes what goes, whatever the event was: with TLS either may wait for either. */
+void redis_serve(struct redis *redis)
 {
     struct err err;
-    int result = 0;
+    enum redis_refusal refusal = read_some(redis, &err);
 
-    if (revents & (POLLIN | POLLERR | POLLHUP))
-        result = read_some(redis, &err);
-    if (redis->after != STAY)
-        result = err_set(&err, "%s", redis->leave);
-    if (result == 0 && (revents & POLLOUT))
-        result = calls_write(redis, &err);
-    if (result != 0)
-        fail(redis, err.text);
-}
-
-static void ready(void *arg, short revents)
-{
-    struct redis *redis = arg;
-    struct err err;
-
-    if (redis->phase != PHASE_CONNECT) {
-        serve(redis, revents);
-        return;
+    if (redis->leave != REDIS_REFUSED_NOT) {
+        refusal = redis->leave; /* what it said counts for more than how it hung up */
+        err_set(&err, "%s", redis->leave_why);
     }
-    if (link_connected(&redis->link, &err) != 0) {
-        fail(redis, err.text);
-        return;
-    }
-    redis->phase = PHASE_GREET;
-    memset(redis->sha, 0, sizeof redis->sha);
-    redis->no_shebang = false;
-    redis_greet(redis);
+    if (refusal == REDIS_REFUSED_NOT && calls_write(redis, &err) != 0)
+        refusal = redis->link.refused;
+    if (refusal != REDIS_REFUSED_NOT)
+        redis_fail(redis, refusal, err.text);
+    else
+        watch_events(redis->watch, link_events(&redis->link, redis->unsent != NULL));
 }
 
 void redis_greeted(struct redis *redis)
 {
     redis->phase = PHASE_UP;
-    redis->told_down = false;
+    redis->heard = mono_now();
     explicit_bzero(&redis->url, sizeof redis->url);
     timer_stop(redis->deadline);
     redis->state(redis->arg, true, "");
 }
 
-/* --- an attempt ----------------------------------------------------------------------------- */
-
-static void connect_to(struct redis *redis, const struct address *address)
-{
-    struct err err;
-
-    redis->reader = wire_reader_new((size_t)redis->options.reply_bytes_max);
-    if (redis->reader == NULL) {
-        fail(redis, "no memory for Redis' replies");
-        return;
-    }
-    if (link_open(&redis->link, address, redis->options.command_ms, &err) != 0) {
-        fail(redis, err.text);
-        return;
-    }
-    redis->phase = PHASE_CONNECT;
-    redis->watch = harness_watch(redis->harness, redis->link.fd, POLLOUT, ready, redis);
-}
-
-static void looked_up(void *arg, short revents)
-{
-    struct redis *redis = arg;
-    struct addresses found;
-    struct err err;
-    int result = lookup_take(redis->lookup, &found, &err);
-
-    (void)revents;
-    harness_unwatch(&redis->lookup_watch);
-    lookup_free(&redis->lookup);
-    if (result != 0)
-        fail(redis, err.text);
-    else
-        connect_to(redis, &found.address[redis->turn++ % found.count]);
-}
-
-static void look_up(struct redis *redis)
-{
-    struct addresses found;
-    struct err err;
-
-    if (redis->url.path[0] != '\0') {
-        if (link_address_local(redis->url.path, &found.address[0], &err) != 0)
-            fail(redis, err.text);
-        else
-            connect_to(redis, &found.address[0]);
-        return;
-    }
-    if (lookup_numeric(redis->url.host, redis->url.port, &found) == 0) {
-        connect_to(redis, &found.address[0]);
-        return;
-    }
-    /* A look-up that outlived its attempt goes on: one thread waits for the name server, not
-     * many. */
-    if (redis->lookup != NULL && !lookup_of(redis->lookup, redis->url.host, redis->url.port))
-        lookup_free(&redis->lookup);
-    if (redis->lookup == NULL)
-        redis->lookup = lookup_start(redis->url.host, redis->url.port, &err);
-    if (redis->lookup == NULL) {
-        fail(redis, err.text);
-        return;
-    }
-    redis->phase = PHASE_LOOKUP;
-    redis->lookup_watch =
-        harness_watch(redis->harness, lookup_fd(redis->lookup), POLLIN, looked_up, redis);
-}
-
-static int read_url(const char *setting, struct redis_url *url, struct err *err)
-{
-    char text[1024];
-    int result = secret_read(setting, text, sizeof text, err);
-
-    if (result == 0)
-        result = redis_url_parse(text, url, err);
-    explicit_bzero(text, sizeof text);
-    return result;
-}
-
-static void retry(void *arg)
-{
-    struct redis *redis = arg;
-    struct err err;
-
-    timer_in_ms(redis->deadline, redis->options.connect_ms);
-    if (read_url(redis->options.url, &redis->url, &err) != 0)
-        fail(redis, err.text);
-    else
-        look_up(redis);
-}
-
 static void overdue(void *arg)
 {
     struct redis *redis = arg;
+    bool up = redis->phase == PHASE_UP;
     char why[96];
 
-    if (redis->phase == PHASE_UP) {
+    if (up) {
         /* If it was us who slept, the answer lies in the socket. */
-        serve(redis, POLLIN);
+        redis_serve(redis);
         if (redis->phase != PHASE_UP || redis->first == NULL)
             return;
         if (!mono_reached(mono_now(), redis->first->deadline)) {
@@ -253,10 +194,18 @@ static void overdue(void *arg)
         }
     }
     snprintf(why, sizeof why, "Redis did not %s within %lld ms",
-             redis->phase == PHASE_UP ? "answer" : "take the connection",
-             (long long)(redis->phase == PHASE_UP ? redis->options.command_ms
-                                                  : redis->options.connect_ms));
-    fail(redis, why);
+             up ? "answer" : "take the connection",
+             (long long)(up ? redis->options.command_ms : redis->options.connect_ms));
+    redis_fail(redis,
+         up                                 ? REDIS_REFUSED_slow_command
+         : redis->phase == PHASE_HANDSHAKE ? REDIS_REFUSED_tls_silent
+                                           : REDIS_REFUSED_slow_connect,
+         why);
+}
+
+static void retry(void *arg)
+{
+    redis_attempt(arg);
 }
 
 static void answer_lost(void *arg)
@@ -266,23 +215,44 @@ static void answer_lost(void *arg)
 
 /* --- the door ------------------------------------------------------------------------------- */
 
-int redis_url_check(const char *url, struct err *err)
+/* The options' strings, which we keep copies of. */
+static const char **option_text(struct redis *redis, size_t index)
 {
-    struct redis_url parsed;
-    int result = read_url(url, &parsed, err);
+    struct redis_options *options = &redis->options;
+    const char **const texts[] = {&options->url,     &options->client,   &options->tls.ca,
+                                  &options->tls.cert, &options->tls.key, &options->tls.name};
 
-    explicit_bzero(&parsed, sizeof parsed);
+    return index < COUNT_OF(texts) ? texts[index] : NULL;
+}
+
+static int keep_options(struct redis *redis, const struct redis_options *options)
+{
+    int result = 0;
+
+    redis->options = *options;
+    if (options->reply_bytes_max <= 0)
+        redis->options.reply_bytes_max = REPLY_BYTES_MAX;
+    if (options->backoff_slow_max_ms <= 0)
+        redis->options.backoff_slow_max_ms = SLOW_TIMES * options->backoff_max_ms;
+    for (size_t i = 0; option_text(redis, i) != NULL; i++) {
+        const char **text = option_text(redis, i);
+
+        *text = strdup(*text != NULL ? *text : "");
+        if (*text == NULL)
+            result = -1;
+    }
     return result;
 }
 
 static void free_redis(struct redis *redis)
 {
-    char *url = (char *)(uintptr_t)redis->options.url;
+    for (size_t i = 0; option_text(redis, i) != NULL; i++) {
+        char *text = (char *)(uintptr_t)*option_text(redis, i);
 
-    if (url != NULL)
-        explicit_bzero(url, strlen(url));
-    free(url);
-    free((char *)(uintptr_t)redis->options.client);
+        if (text != NULL)
+            explicit_bzero(text, strlen(text)); /* one of them holds the password */
+        free(text);
+    }
     free(redis);
 }
 
@@ -294,21 +264,13 @@ struct redis *redis_open(struct harness *harness, const struct redis_options *op
     if (redis_url_check(options->url, err) != 0)
         return NULL;
     redis = calloc(1, sizeof *redis);
-    if (redis == NULL) {
+    if (redis == NULL || keep_options(redis, options) != 0) {
         err_set(err, "no memory for a connection to Redis");
+        if (redis != NULL)
+            free_redis(redis);
         return NULL;
     }
     redis->harness = harness;
-    redis->options = *options;
-    if (options->reply_bytes_max <= 0)
-        redis->options.reply_bytes_max = REPLY_BYTES_MAX;
-    redis->options.url = strdup(options->url);
-    redis->options.client = strdup(options->client);
-    if (redis->options.url == NULL || redis->options.client == NULL) {
-        err_set(err, "no memory for a connection to Redis");
-        free_redis(redis);
-        return NULL;
-    }
     redis->state = state;
     redis->arg = arg;
     redis->link.fd = -1;

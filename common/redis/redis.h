@@ -14,6 +14,7 @@
 #include "common/base/attr.h"
 #include "common/base/clock.h"
 #include "common/base/err.h"
+#include "common/redis/redis_refusal.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,29 +39,34 @@ struct redis_reply {
 typedef void redis_reply_fn(void *arg, const struct redis_reply *reply, const char *reason);
 
 /* Told when the connection comes up (greeting done: AUTH, SELECT, CLIENT SETNAME), when it goes
- * down, and once if the first attempt fails. */
+ * down, and after each attempt that failed; redis_refusal_of(redis, NULL) says which refusal that is. */
 typedef void redis_state_fn(void *arg, bool up, const char *reason);
 
+/* Used when the URL begins with rediss://; NULL stands for "". */
+struct redis_tls {
+    const char *ca;   /* file or directory of authorities; "": the system's */
+    const char *cert; /* ours, PEM, with its chain; "": none */
+    const char *key;  /* its key; "": in the same file */
+    const char *name; /* sent (SNI) and verified; "": the host of the URL */
+    bool verify;
+};
+
 struct redis_options {
-    const char *url;    /* redis://[user:password@]host:port/db, unix:///path?db=0, or file:/path
+    struct redis_tls tls;
+    const char *url;    /* redis[s]://[user:password@]host:port/db, unix:///path?db=0, or file:/path
                          * of a file with that, read again at each connect */
     const char *client; /* CLIENT SETNAME */
-    int64_t connect_ms, command_ms, backoff_max_ms;
+    int64_t connect_ms, command_ms;
+    int64_t backoff_max_ms, backoff_slow_max_ms; /* caps of refusals.def; slow 0: six times that */
     int64_t reply_bytes_max; /* a larger reply ends the connection; 0: 64 MiB */
 };
 
-/* Error replies that mean something, by name (refusals.def). */
-enum redis_refusal {
-    REDIS_REFUSED_NOT,
-    REDIS_REFUSED_other,
-#define REFUSAL(name, text, after) REDIS_REFUSED_##name,
-#include "common/redis/refusals.def"
-#undef REFUSAL
-    REDIS_REFUSALS
-};
+/* What stands behind an answer that is no use: the refusal of an error reply; of NULL, what the
+ * connection was lost by; of any other reply `unexpected`. */
+const struct refusal *redis_refusal_of(const struct redis *redis, const struct redis_reply *reply);
 
-enum redis_refusal redis_refused(const struct redis_reply *reply);
-const char *redis_refusal_name(enum redis_refusal refusal);
+/* The pause before the next try after so many refusals (full jitter). */
+int64_t redis_pause_ms(const struct redis *redis, const struct refusal *refusal, unsigned attempts);
 
 enum redis_script {
 #define SCRIPT(name, keys, oom, lua) REDIS_##name,

@@ -78,7 +78,7 @@ void calls_add(struct redis *redis, struct call *call)
         return;
     if (redis->unsent == NULL)
         redis->unsent = call;
-    watch_events(redis->watch, POLLIN | POLLOUT);
+    watch_events(redis->watch, link_events(&redis->link, true));
     if (redis->first == call)
         arm_deadline(redis);
 }
@@ -111,14 +111,27 @@ void calls_lose(struct redis *redis)
         timer_in_ms(redis->lost, 0);
 }
 
+static void answer_null(struct redis *redis, const struct call *call)
+{
+    enum redis_refusal lost_by = redis->lost_by;
+
+    if (call->fate == CALL_LOST) {
+        call->answer(call->arg, NULL, redis->why);
+        return;
+    }
+    redis->lost_by = REDIS_REFUSED_backlog; /* for this answer alone */
+    redis_count(redis, redis->lost_by);
+    call->answer(call->arg, NULL, "too much is waiting for Redis");
+    redis->lost_by = lost_by;
+}
+
 void calls_answer_lost(struct redis *redis)
 {
     /* Not more than stand there now: who asks again at once must not hold the loop. */
     for (size_t left = redis->calls; left > 0 && redis->first->fate != CALL_LIVE; left--) {
         struct call *call = pop(redis);
 
-        call->answer(call->arg, NULL,
-                     call->fate == CALL_LOST ? redis->why : "too much is waiting for Redis");
+        answer_null(redis, call);
         call_free(&call);
     }
     if (redis->first != NULL && redis->first->fate != CALL_LIVE)
@@ -130,12 +143,16 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
     enum redis_refusal refusal = redis_refused(reply);
     struct call *call;
 
-    if (redis_refusal_after(refusal) != STAY)
-        redis_leave(redis, redis_refusal_after(refusal), reply->text);
+    redis->heard = mono_now();
+    if (refusal != REDIS_REFUSED_NOT && redis_refusal(refusal)->connection == LEAVE)
+        redis_leave(redis, refusal, reply->text);
+    else if (refusal != REDIS_REFUSED_NOT)
+        redis_count(redis, refusal);
     calls_answer_lost(redis);
     if (redis->first == NULL || redis->first->fate != CALL_LIVE ||
         redis->first->sent < call_bytes(redis->first)) {
-        redis_leave(redis, LEAVE, reply->kind == REDIS_ERROR ? reply->text : "unasked reply");
+        redis_leave(redis, REDIS_REFUSED_protocol,
+                    reply->kind == REDIS_ERROR ? reply->text : "a reply that nobody asked for");
         return;
     }
     call = pop(redis);
@@ -202,6 +219,5 @@ int calls_write(struct redis *redis, struct err *err)
             break;
         sent_bytes(redis, (size_t)sent);
     }
-    watch_events(redis->watch, redis->unsent != NULL ? POLLIN | POLLOUT : POLLIN);
     return 0;
 }

@@ -17,7 +17,7 @@ static void must(void *arg, const struct redis_reply *reply, const char *reason)
 
     (void)reason;
     if (reply != NULL && reply->kind == REDIS_ERROR)
-        redis_leave(redis, LEAVE, reply->text);
+        redis_leave(redis, REDIS_REFUSED_greeting, reply->text); /* unless the table knew it better */
 }
 
 static void may(void *arg, const struct redis_reply *reply, const char *reason)
@@ -32,7 +32,7 @@ static void last(void *arg, const struct redis_reply *reply, const char *reason)
     struct redis *redis = arg;
 
     (void)reason;
-    if (reply != NULL && redis->after == STAY)
+    if (reply != NULL && redis->leave == REDIS_REFUSED_NOT)
         redis_greeted(redis);
 }
 

@@ -10,11 +10,6 @@
 #include "common/redis/redis_url.h"
 #include "common/redis/redis_wire.h"
 
-#include <poll.h>
-
-enum redis_after { STAY, LEAVE, LEAVE_LONG };
-enum redis_after redis_refusal_after(enum redis_refusal refusal);
-
 enum call_fate { CALL_LIVE, CALL_LOST, CALL_REFUSED };
 
 /* A command from when it is given until it is answered. */
@@ -32,7 +27,14 @@ struct call {
     bool plain;    /* ... without the shebang */
 };
 
-enum redis_phase { PHASE_WAIT, PHASE_LOOKUP, PHASE_CONNECT, PHASE_GREET, PHASE_UP };
+enum redis_phase {
+    PHASE_WAIT,
+    PHASE_LOOKUP,
+    PHASE_CONNECT,
+    PHASE_HANDSHAKE,
+    PHASE_GREET,
+    PHASE_UP
+};
 
 struct redis {
     struct harness *harness;
@@ -50,13 +52,25 @@ struct redis {
     struct timer *deadline, *retry, *lost;
     struct call *first, *last, *unsent; /* unsent: first call with bytes to send */
     size_t calls, bytes;                /* bytes held for calls */
-    bool told_down, closing;
-    enum redis_after after; /* what the replies of this turn ask for */
-    char leave[160];        /* ... and why */
-    char why[320];          /* of the last loss */
+    bool closing;
+    mono_t heard;              /* when Redis last said something */
+    enum redis_refusal leave;  /* what the replies of this turn ask for; NOT: to stay */
+    char leave_why[160];
+    enum redis_refusal lost_by; /* the last loss */
+    char why[320];
     char sha[REDIS_SCRIPTS][41]; /* of this connection; empty: not known */
     bool no_shebang;             /* this server is older than 7 */
 };
+
+/* redis.c */
+void redis_fail(struct redis *redis, enum redis_refusal refusal, const char *why); /* begins again */
+void redis_serve(struct redis *redis); /* reads and writes what goes now */
+void redis_leave(struct redis *redis, enum redis_refusal refusal, const char *why);
+void redis_count(struct redis *redis, enum redis_refusal refusal); /* its metric */
+void redis_greeted(struct redis *redis);
+
+void redis_attempt(struct redis *redis); /* redis_attempt.c */
+void redis_greet(struct redis *redis);   /* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING */
 
 /* redis_calls.c: the queue of calls. */
 struct call *call_new(redis_reply_fn *answer, void *arg);
@@ -69,10 +83,5 @@ int calls_write(struct redis *redis, struct err *err) MUST_CHECK;
 
 /* redis_script.c: true if the call was sent again in another form. */
 bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply);
-
-/* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING; redis_greeted when answered. */
-void redis_greet(struct redis *redis);
-void redis_greeted(struct redis *redis);
-void redis_leave(struct redis *redis, enum redis_after after, const char *why);
 
 #endif

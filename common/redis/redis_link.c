@@ -1,17 +1,21 @@
 /*
- * redis_link.c - the transport under the protocol: a non-blocking stream, TCP or Unix.
+ * redis_link.c - the transport under the protocol: a non-blocking stream, TCP or Unix, with TLS
+ * (redis_tls.c) or without.
  *
- * Owns the socket and nothing else.  A peer that vanished without a FIN is found by keepalive
+ * Owns the socket and its TLS session.  A peer that vanished without a FIN is found by keepalive
  * (60 s, each 30 s, three times) when idle and by TCP_USER_TIMEOUT while bytes of ours are
  * unanswered. If we die on any line: what was written may or may not arrive; callers treat both
  * alike.
  */
 #include "common/redis/redis_link.h"
 
+#include "common/redis/redis_tls.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -20,6 +24,7 @@
 #define KEEP_IDLE_S 60
 #define KEEP_INTERVAL_S 30
 #define KEEP_PROBES 3
+#define RECORD_BYTES (16 * 1024) /* of TLS, at most */
 
 int link_address_local(const char *path, struct address *to, struct err *err)
 {
@@ -54,6 +59,13 @@ static int tune(int fd, int64_t user_timeout_ms)
     return 0;
 }
 
+static int refuse(struct redis_link *link, enum redis_refusal refusal, struct err *err,
+                  const char *what)
+{
+    link->refused = refusal;
+    return err_errno(err, "%s", what);
+}
+
 int link_open(struct redis_link *link, const struct address *to, int64_t user_timeout_ms,
               struct err *err)
 {
@@ -61,9 +73,9 @@ int link_open(struct redis_link *link, const struct address *to, int64_t user_ti
 
     link->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (link->fd < 0)
-        return err_errno(err, "no socket for Redis");
+        return refuse(link, REDIS_REFUSED_resources, err, "no socket for Redis");
     if (family != AF_UNIX && tune(link->fd, user_timeout_ms) != 0) {
-        err_errno(err, "cannot set the options of Redis' socket");
+        refuse(link, REDIS_REFUSED_resources, err, "cannot set the options of Redis' socket");
         link_close(link);
         return -1;
     }
@@ -71,7 +83,7 @@ int link_open(struct redis_link *link, const struct address *to, int64_t user_ti
      * later. */
     if (connect(link->fd, (const struct sockaddr *)&to->at, to->length) != 0 &&
         errno != EINPROGRESS) {
-        err_errno(err, "cannot connect to Redis");
+        refuse(link, REDIS_REFUSED_unreachable, err, "cannot connect to Redis");
         link_close(link);
         return -1;
     }
@@ -86,38 +98,116 @@ int link_connected(struct redis_link *link, struct err *err)
     if (getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &code, &size) != 0)
         code = errno;
     errno = code;
-    return code == 0 ? 0 : err_errno(err, "cannot connect to Redis");
+    return code == 0 ? 0 : refuse(link, REDIS_REFUSED_unreachable, err, "cannot connect to Redis");
 }
 
 void link_close(struct redis_link *link)
 {
+    tls_close(&link->tls);
     if (link->fd >= 0)
         close(link->fd);
     link->fd = -1;
 }
 
+int link_secure(struct redis_link *link, const struct redis_tls *options, const char *host,
+                struct err *err)
+{
+    link->tls = tls_open(link->fd, options, host, &link->refused, err);
+    return link->tls != NULL ? 0 : -1;
+}
+
+int link_handshake(struct redis_link *link, struct err *err)
+{
+    int result = tls_handshake(link->tls, err);
+
+    if (result < 0)
+        link->refused = tls_refused(link->tls);
+    return result;
+}
+
+short link_events(const struct redis_link *link, bool to_write)
+{
+    if (link->tls != NULL)
+        return tls_events(link->tls, to_write);
+    return to_write ? POLLIN | POLLOUT : POLLIN;
+}
+
+bool link_pending(const struct redis_link *link)
+{
+    return link->tls != NULL && tls_pending(link->tls);
+}
+
+/* --- bytes ---------------------------------------------------------------------------------- */
+
+static int64_t read_tls(struct redis_link *link, void *to, size_t size, struct err *err)
+{
+    int64_t got = tls_read(link->tls, to, size, err);
+
+    if (got < 0)
+        link->refused = tls_refused(link->tls);
+    return got;
+}
+
 int64_t link_read(struct redis_link *link, void *to, size_t size, struct err *err)
 {
-    ssize_t got = recv(link->fd, to, size, 0);
+    ssize_t got;
 
+    if (link->tls != NULL)
+        return read_tls(link, to, size, err);
+    got = recv(link->fd, to, size, 0);
     if (got > 0)
         return got;
-    if (got == 0)
-        return err_set(err, "Redis closed the connection");
-    if (errno == EAGAIN || errno == EINTR)
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
-    return err_errno(err, "cannot read from Redis");
+    if (got < 0)
+        return refuse(link, REDIS_REFUSED_closed, err, "cannot read from Redis");
+    link->refused = REDIS_REFUSED_closed;
+    return err_set(err, "Redis closed the connection");
+}
+
+/* One record at a time.  Small pieces share one: a repetition then begins with the same bytes and has
+ * as many or more, which is what TLS asks for. */
+static int64_t write_tls(struct redis_link *link, const struct iovec *from, int count,
+                         struct err *err)
+{
+    char record[RECORD_BYTES];
+    const void *bytes = record;
+    size_t size = 0;
+    int64_t sent;
+
+    while (count > 0 && from->iov_len == 0)
+        from++, count--;
+    if (count > 0 && from->iov_len >= sizeof record) {
+        bytes = from->iov_base;
+        size = sizeof record;
+        count = 0;
+    }
+    for (; count > 0 && size < sizeof record; from++, count--) {
+        size_t room = sizeof record - size;
+        size_t length = from->iov_len < room ? from->iov_len : room;
+
+        if (length > 0)
+            memcpy(record + size, from->iov_base, length);
+        size += length;
+    }
+    sent = size > 0 ? tls_write(link->tls, bytes, size, err) : 0;
+    if (sent < 0)
+        link->refused = tls_refused(link->tls);
+    return sent;
 }
 
 int64_t link_write(struct redis_link *link, const struct iovec *from, int count, struct err *err)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)from,
                              .msg_iovlen = (size_t)count};
-    ssize_t sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
+    ssize_t sent;
 
+    if (link->tls != NULL)
+        return write_tls(link, from, count, err);
+    sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
     if (sent >= 0)
         return sent;
     if (errno == EAGAIN || errno == EINTR)
         return 0;
-    return err_errno(err, "cannot write to Redis");
+    return refuse(link, REDIS_REFUSED_closed, err, "cannot write to Redis");
 }

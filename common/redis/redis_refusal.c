@@ -1,42 +1,45 @@
 /*
- * redis_refusal.c - which of the refusals of refusals.def an error reply is.  Pure.
+ * redis_refusal.c - which row of refusals.def an error reply is.  Pure.
+ *
+ * Before Redis 7 an error within a script came wrapped ("ERR Error running script (call to f_...):
+ * @user_script:3: -OOM command not allowed..."): the one inside is what counts.
  */
+#include "common/redis/redis_refusal.h"
+
 #include "common/redis/redis_inside.h"
 
 #include <string.h>
 
-struct refusal {
-    const char *name, *text;
-    enum redis_after after;
-};
-
 static const struct refusal refusals[REDIS_REFUSALS] = {
-    [REDIS_REFUSED_NOT] = {"none", "", STAY},
-    [REDIS_REFUSED_other] = {"other", "", STAY},
-#define REFUSAL(name, text, after) [REDIS_REFUSED_##name] = {#name, text, after},
+    [REDIS_REFUSED_NOT] = {"none", "", REFUSAL_NORMAL, STAY, 0, METRIC_redis_errors_total, ""},
+#define REFUSAL(name, match, class, connection, first_ms, metric, means)                           \
+    [REDIS_REFUSED_##name] = {#name, match,   REFUSAL_##class,                                     \
+                              connection, first_ms, METRIC_redis_refused_##metric##_total, means},
 #include "common/redis/refusals.def"
 #undef REFUSAL
 };
 
+static const char *unwrapped(const char *text)
+{
+    static const char wrapping[] = "ERR Error running script";
+    const char *inside = NULL;
+
+    if (strncmp(text, wrapping, strlen(wrapping)) == 0)
+        inside = strstr(text, ": -");
+    return inside != NULL ? inside + 3 : text;
+}
+
 enum redis_refusal redis_refused(const struct redis_reply *reply)
 {
+    const struct refusal *found;
+
     if (reply == NULL || reply->kind != REDIS_ERROR)
         return REDIS_REFUSED_NOT;
-    for (int i = REDIS_REFUSED_other + 1; i < REDIS_REFUSALS; i++) {
-        const char *text = refusals[i].text;
-
-        if (strncmp(reply->text, text, strlen(text)) == 0)
-            return (enum redis_refusal)i;
-    }
-    return REDIS_REFUSED_other;
+    found = refusal_find(refusals, REDIS_REFUSALS, unwrapped(reply->text));
+    return found != NULL ? (enum redis_refusal)(found - refusals) : REDIS_REFUSED_other;
 }
 
-const char *redis_refusal_name(enum redis_refusal refusal)
+const struct refusal *redis_refusal(enum redis_refusal refusal)
 {
-    return refusals[refusal].name;
-}
-
-enum redis_after redis_refusal_after(enum redis_refusal refusal)
-{
-    return refusals[refusal].after;
+    return &refusals[refusal];
 }

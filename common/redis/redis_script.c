@@ -110,14 +110,12 @@ void redis_script(struct redis *redis, enum redis_script script, int argc, const
 
 bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply)
 {
-    static const char no_compile[] = "ERR Error compiling script";
+    enum redis_refusal refusal = redis_refused(reply);
     struct call *c = *call;
 
-    if (reply->kind != REDIS_ERROR)
-        return false;
-    if (!c->whole && redis_refused(reply) == REDIS_REFUSED_noscript) {
+    if (!c->whole && refusal == REDIS_REFUSED_noscript) {
         redis->sha[c->script][0] = '\0';
-    } else if (c->whole && !c->plain && strncmp(reply->text, no_compile, strlen(no_compile)) == 0) {
+    } else if (c->whole && !c->plain && refusal == REDIS_REFUSED_nocompile) {
         redis->no_shebang = true;
     } else {
         return false;

@@ -16,5 +16,11 @@ struct redis_options redis_options_from(const struct settings *settings, const c
         .connect_ms = settings->redis_connect_ms,
         .command_ms = settings->redis_command_ms,
         .backoff_max_ms = settings->redis_backoff_max_ms,
+        .backoff_slow_max_ms = settings->redis_backoff_slow_max_ms,
+        .tls = {.ca = settings->redis_tls_ca,
+                .cert = settings->redis_tls_cert,
+                .key = settings->redis_tls_key,
+                .name = settings->redis_tls_name,
+                .verify = settings->redis_tls_verify},
     };
 }

@@ -161,11 +161,10 @@ int redis_url_parse(const char *text, struct redis_url *url, struct err *err)
 
     memset(url, 0, sizeof *url);
     local = strncmp(text, "unix://", 7) == 0;
-    if (strncmp(text, "rediss://", 9) == 0)
-        return err_set(err, "redis url: rediss:// (TLS) is not supported yet");
-    if (!local && strncmp(text, "redis://", 8) != 0)
-        return err_set(err, "redis url: begins with neither redis:// nor unix://");
-    rest.from += local ? 7 : 8;
+    url->tls = strncmp(text, "rediss://", 9) == 0;
+    if (!local && !url->tls && strncmp(text, "redis://", 8) != 0)
+        return err_set(err, "redis url: begins with none of redis://, rediss:// and unix://");
+    rest.from = strstr(text, "://") + 3;
     question = strchr(rest.from, '?');
     rest.length = question != NULL ? (size_t)(question - rest.from) : strlen(rest.from);
     if (question != NULL) {

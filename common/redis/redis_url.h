@@ -7,6 +7,8 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 
+#include <stdbool.h>
+
 struct redis_url {
     char host[256]; /* empty: a Unix socket */
     char port[6];
@@ -14,9 +16,10 @@ struct redis_url {
     char user[128]; /* empty: AUTH with the password alone */
     char password[256];
     int db;
+    bool tls; /* rediss:// */
 };
 
-/* redis://[[user]:password@]host[:port][/db] or unix://[user:password@]/path, either with ?db=N.
+/* redis[s]://[[user]:password@]host[:port][/db] or unix://[user:password@]/path, either with ?db=N.
  * User and password are percent-decoded.  The error never quotes the URL: it may hold a
  * password. */
 int redis_url_parse(const char *text, struct redis_url *url, struct err *err) MUST_CHECK;

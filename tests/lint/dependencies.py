@@ -34,6 +34,7 @@ WORKER = "admin base batch bus config event harness json money msg pg redis stat
 DOORS = {
     r"zmq\.h|czmq.*": "common/bus/",
     r"hiredis(/.*|\.h)|(read|sds|async)\.h": "common/redis/",
+    r"openssl/.*": "common/redis/",
     r"libpq-fe\.h|postgres.*": "common/pg/",
     r"libconfig\.h": "common/config/",
     r"yajl.*": "common/json/",
@@ -108,7 +109,7 @@ def check_reach(found):
     if not sources:
         return
     flags = subprocess.run(
-        ["pkg-config", "--cflags", "libzmq", "yajl", "hiredis", "libpq", "libconfig"],
+        ["pkg-config", "--cflags", "libzmq", "yajl", "hiredis", "libpq", "libconfig", "openssl"],
         capture_output=True, text=True).stdout.split()
     out = subprocess.run(["gcc", "-MM", "-D_GNU_SOURCE", "-I.", *flags, *sources],
                          capture_output=True, text=True)

@@ -1,13 +1,14 @@
 /*
  * test_redis.c - the door to Redis: URLs; and a private redis-server on a Unix socket, answered in
  * order, lost and found again.
- * links: common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/base/clock.c common/base/err.c tests/unit/loop.c
- * libs: hiredis
+ * links: common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/stats/stats.c common/config/secret.c common/base/clock.c common/base/err.c tests/unit/loop.c tests/unit/redis_server.c
+ * libs: hiredis openssl
  */
 #include "common/redis/redis.h"
 
 #include "common/redis/redis_url.h"
 #include "tests/unit/loop.h"
+#include "tests/unit/redis_server.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -16,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -42,7 +41,8 @@ static void urls(void **state)
         {"unix:///run/r.sock?db=4", "", "", "/run/r.sock", "", "", 4},
         {"unix://u:p@/run/r.sock", "", "", "/run/r.sock", "u", "p", 0},
         {"http://h", "", "", "", "", "", -1},
-        {"rediss://h", "", "", "", "", "", -1},
+        {"rediss://u:p@h:1/2", "h", "1", "", "u", "p", 2},
+        {"rediss://", "", "", "", "", "", -1},
         {"redis://", "", "", "", "", "", -1},
         {"redis://h:0", "", "", "", "", "", -1},
         {"redis://h:65536", "", "", "", "", "", -1},
@@ -84,36 +84,12 @@ static void urls(void **state)
 struct world {
     struct harness *loop;
     struct redis *redis;
-    char directory[32], url[64];
-    pid_t server;
+    struct redis_server server;
     bool up;
     int downs, answers, nulls;
     char order[64], text[256];
     int64_t number;
 };
-
-static void start_server(struct world *w)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "%s/r.sock", w->directory);
-    w->server = fork();
-    if (w->server == 0) {
-        /* Dies with us, whatever we die of, and holds no descriptor that somebody waits for. */
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL)
-            _exit(1);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
-               "--dir", w->directory, (char *)NULL);
-        _exit(127);
-    }
-}
-
-static void stop_server(struct world *w)
-{
-    kill(w->server, SIGKILL);
-    waitpid(w->server, NULL, 0);
-}
 
 static void state_told(void *arg, bool up, const char *reason)
 {
@@ -131,14 +107,12 @@ static int make_world(void **state)
                                     .backoff_max_ms = 100};
     struct err err;
 
-    strcpy(w->directory, "/tmp/red-XXXXXX");
-    assert_non_null(mkdtemp(w->directory));
-    snprintf(w->url, sizeof w->url, "unix://%s/r.sock?db=1", w->directory);
-    options.url = w->url;
+    redis_server_init(&w->server);
+    options.url = w->server.url;
     w->loop = loop_open();
     w->redis = redis_open(w->loop, &options, state_told, w, &err);
     assert_non_null(w->redis);
-    start_server(w);
+    redis_server_start(&w->server, NULL);
     *state = w;
     return 0;
 }
@@ -146,13 +120,10 @@ static int make_world(void **state)
 static int end_world(void **state)
 {
     struct world *w = *state;
-    char command[64];
 
     redis_close(&w->redis);
     loop_close(&w->loop);
-    stop_server(w);
-    snprintf(command, sizeof command, "rm -rf %s", w->directory);
-    assert_int_equal(system(command), 0);
+    redis_server_cleanup(&w->server);
     free(w);
     return 0;
 }
@@ -277,7 +248,7 @@ static void loss_answers_each_once_and_reconnects(void **state)
     SAY(w, on_a, "SET", "x", "1");
     assert_true(loop_until(w->loop, all_answered, w, 3000));
     w->answers = 0;
-    kill(w->server, SIGSTOP);
+    kill(w->server.pid, SIGSTOP);
     SAY(w, on_a, "GET", "x");
     PUSH(w, "fresh");
     SAY(w, on_b, "GET", "x");
@@ -286,11 +257,11 @@ static void loss_answers_each_once_and_reconnects(void **state)
     assert_true(loop_until(w->loop, all_answered, w, 1000));
     assert_int_equal(w->answers, 3);
     assert_int_equal(w->nulls, 3);
-    kill(w->server, SIGCONT);
+    kill(w->server.pid, SIGCONT);
     assert_true(loop_until(w->loop, is_up, w, 5000));
-    stop_server(w);
+    redis_server_stop(&w->server);
     assert_true(loop_until(w->loop, is_down, w, 3000));
-    start_server(w);
+    redis_server_start(&w->server, NULL);
     assert_true(loop_until(w->loop, is_up, w, 5000));
     PUSH(w, "fresh");
     assert_true(loop_until(w->loop, all_answered, w, 3000));
@@ -309,13 +280,13 @@ static void asked_during_the_greeting(void **state)
     struct world *w = *state;
 
     assert_true(loop_until(w->loop, is_up, w, 5000));
-    kill(w->server, SIGSTOP);
+    kill(w->server.pid, SIGSTOP);
     SAY(w, on_a, "GET", "x");
     assert_true(loop_until(w->loop, is_down, w, 3000)); /* the deadline */
     assert_true(loop_until(w->loop, all_answered, w, 1000));
     assert_true(loop_until(w->loop, greeting, w, 3000));
     SAY(w, on_b, "GET", "x");
-    kill(w->server, SIGCONT);
+    kill(w->server.pid, SIGCONT);
     assert_true(loop_until(w->loop, is_up, w, 5000));
     assert_true(loop_until(w->loop, all_answered, w, 1000));
     assert_string_equal(w->order, "ab");

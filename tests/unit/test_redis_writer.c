@@ -1,13 +1,14 @@
 /*
  * test_redis_writer.c - the whole worker in one process: a lane played by the test, a private
  * redis-server, and every way in which Redis loses what it was given.
- * links: workers/redis_writer/redis_writer.c workers/redis_writer/writer_lanes.c workers/redis_writer/writer_redis.c workers/redis_writer/pending.c workers/redis_writer/epochs.c common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/bus/bus.c common/bus/bus_socket.c common/msg/msg.c common/msg/line.c common/stats/stats.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/log.c common/base/clock.c common/base/err.c tests/unit/loop.c
- * libs: hiredis libzmq
+ * links: workers/redis_writer/redis_writer.c workers/redis_writer/writer_lanes.c workers/redis_writer/writer_redis.c workers/redis_writer/pending.c workers/redis_writer/epochs.c common/redis/redis.c common/redis/redis_calls.c common/redis/redis_greet.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/refusal_voice.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/bus/bus.c common/bus/bus_socket.c common/msg/msg.c common/msg/line.c common/stats/stats.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/log.c common/base/clock.c common/base/err.c tests/unit/loop.c tests/unit/redis_server.c
+ * libs: hiredis libzmq openssl
  */
 #include "common/base/log.h"
 #include "common/bus/bus.h"
 #include "common/redis/redis.h"
 #include "tests/unit/loop.h"
+#include "tests/unit/redis_server.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -16,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,8 +33,8 @@ struct world {
     struct bus *bus; /* of the lane */
     struct bus_socket *batches;
     struct redis *redis; /* the test's own eyes */
-    pid_t server;
-    char directory[32], text[256];
+    struct redis_server server;
+    char text[256];
     /* the lane */
     uint64_t writer;
     char generation[40], ranges[64];
@@ -46,29 +45,6 @@ struct world {
     int64_t number;
     bool answered;
 };
-
-static void start_server(struct world *w)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "%s/r.sock", w->directory);
-    w->server = fork();
-    if (w->server == 0) {
-        /* Dies with us, whatever we die of, and holds no descriptor that somebody waits for. */
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL)
-            _exit(1);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "",
-               "--dir", w->directory, (char *)NULL);
-        _exit(127);
-    }
-}
-
-static void stop_server(struct world *w)
-{
-    kill(w->server, SIGKILL);
-    waitpid(w->server, NULL, 0);
-}
 
 static void send_msg(struct world *w, const struct msg *msg, const char *envelope)
 {
@@ -160,16 +136,15 @@ static int make_world(void **state)
     struct err err;
     int code;
 
-    strcpy(w->directory, "/tmp/wri-XXXXXX");
-    assert_non_null(mkdtemp(w->directory));
+    redis_server_init(&w->server);
     w->settings = (struct settings){.aggregator_processes = 1, .redis_connect_ms = 2000,
                                     .redis_command_ms = 1000, .redis_backoff_max_ms = 50,
                                     .redis_queue_bytes = 1 << 20, .redis_repush_s = 60,
                                     .redis_applied_poll_ms = 20};
-    strcpy(w->settings.runtime_dir, w->directory);
+    strcpy(w->settings.runtime_dir, w->server.directory);
     strcpy(w->settings.redis_prefix, "{t}:");
-    snprintf(w->settings.redis_url, sizeof w->settings.redis_url, "unix://%s/r.sock", w->directory);
-    start_server(w);
+    strcpy(w->settings.redis_url, w->server.url);
+    redis_server_start(&w->server, NULL);
     log_set_level(LOG_LEVEL_ERROR);
     w->loop = loop_open();
     code = stats_create("test", &err);
@@ -178,7 +153,7 @@ static int make_world(void **state)
     w->self = worker.open(w->loop, &code, &err);
     if (w->self == NULL)
         fail_msg("%s", err.text);
-    w->bus = bus_open(w->loop, w->directory, &err);
+    w->bus = bus_open(w->loop, w->server.directory, &err);
     assert_non_null(w->bus);
     assert_non_null(bus_read(w->bus, BUS_receipts, 0, receipt, w, &err));
     w->batches = bus_write(w->bus, BUS_batches, 0, &err);
@@ -192,15 +167,12 @@ static int make_world(void **state)
 static int end_world(void **state)
 {
     struct world *w = *state;
-    char command[64];
 
     worker.close(w->self);
     bus_close(&w->bus, 100);
     redis_close(&w->redis);
     loop_close(&w->loop);
-    stop_server(w);
-    snprintf(command, sizeof command, "rm -rf %s", w->directory);
-    assert_int_equal(system(command), 0);
+    redis_server_cleanup(&w->server);
     free(w);
     return 0;
 }
@@ -296,9 +268,9 @@ static void redis_that_dies_comes_back_empty(void **state)
     struct world *w = *state;
 
     assert_true(loop_until(w->loop, all_pushed, w, 5000));
-    stop_server(w);
+    redis_server_stop(&w->server);
     assert_true(loop_until(w->loop, eyes_closed, w, 3000));
-    start_server(w);
+    redis_server_start(&w->server, NULL);
     lost_and_again(w);
 }
 

@@ -1,6 +1,6 @@
 /*
  * test_refusal.c - which row a refusal is, how long it waits, and how often it is said.
- * links: common/base/refusal.c common/base/jitter.c common/base/log.c common/base/clock.c
+ * links: common/base/refusal.c common/base/refusal_voice.c common/base/jitter.c common/base/log.c common/base/clock.c
  * libs:
  */
 #include "common/base/refusal.h"

@@ -26,7 +26,7 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
         return;
     }
     if (!redis_said(reply, "ok")) {
-        turn_redis_failed(f, "target", turn_reason(reply, reason));
+        turn_redis_failed(f, "target", reply, reason);
         return;
     }
     if (mono_reached(mono_now(), f->target_said)) {

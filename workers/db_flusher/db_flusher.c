@@ -33,7 +33,7 @@ static void on_holder(void *arg, const struct redis_reply *reply, const char *re
     struct flusher *f = arg;
 
     if (!reply || reply->kind == REDIS_ERROR)
-        turn_redis_failed(f, "holder", turn_reason(reply, reason));
+        turn_redis_failed(f, "holder", reply, reason);
     else if (reply->kind == REDIS_NIL)
         database_ensure(f);
     else if (f->draining)
@@ -47,7 +47,7 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
     struct flusher *f = arg;
 
     if (!redis_said(reply, "ok") || reply->items < 5)
-        turn_redis_failed(f, "peek", turn_reason(reply, reason));
+        turn_redis_failed(f, "peek", reply, reason);
     else if (redis_item_number(reply, 3) > 0 ||
              (!f->draining && mono_reached(mono_now(), f->audit_due)))
         queue_holder(&f->queue, on_holder, f);
@@ -86,10 +86,14 @@ static void on_redis(void *arg, bool up, const char *reason)
 {
     struct flusher *f = arg;
 
-    if (up)
+    if (up) {
         flusher_count(f, METRIC_redis_connects_total, 1);
-    else
-        log_debug("redis_down", "reason=\"%s\"", reason ? reason : "");
+        if (f->redis_refusals > 0 && !f->busy && !f->leaving)
+            timer_in_ms(f->turn_timer, 0); /* it was Redis that the next turn waits for */
+    } else {
+        refusal_tell(&f->redis_voice, "redis_refused", "connection",
+                     redis_refusal_of(f->redis, NULL), reason, mono_now());
+    }
 }
 
 static void record(void *self, const struct msg *msg)

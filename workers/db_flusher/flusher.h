@@ -32,6 +32,8 @@ struct flusher {
     int64_t limit;        /* batches of the next flush */
     int64_t statement_ms; /* of the next flush */
     int backoff, early;
+    struct refusal_voice redis_voice;
+    unsigned redis_refusals; /* in a row */
     int deadlocks;        /* lost since the last commit */
     bool aside_seen;      /* looked at what was set aside */
     int64_t aside_at, aside_taken; /* while looking: next index; how many went back */
@@ -42,10 +44,11 @@ void turn_end(struct flusher *f, int64_t delay_ms);
 void turn_end_calmly(struct flusher *f);
 void turn_end_backing_off(struct flusher *f);
 void turn_stand_down(struct flusher *f, const char *why); /* a human must act; the gate closes */
-void turn_redis_failed(struct flusher *f, const char *what, const char *reason);
+void turn_redis_failed(struct flusher *f, const char *what, const struct redis_reply *reply,
+                       const char *reason);
 int64_t turn_jitter(int64_t ms); /* 0 to ms */
 void turn_probe(struct flusher *f, bool passed, const char *detail);
-const char *turn_reason(const struct redis_reply *reply, const char *reason);
+void turn_redis_works(struct flusher *f);
 void flusher_count(struct flusher *f, enum metric metric, int64_t amount);
 
 /* hold.c */

@@ -8,8 +8,6 @@
 
 #include "common/base/log.h"
 
-#include <string.h>
-
 static void on_unlocked(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
@@ -105,12 +103,12 @@ static void on_lock(void *arg, const struct redis_reply *reply, const char *reas
             turn_end_calmly(f);
         return;
     }
-    if (reply && reply->kind == REDIS_ERROR && strncmp(reply->text, "OOM", 3) == 0) {
+    if (redis_refused(reply) == REDIS_REFUSED_oom) {
         f->unlocked = true; /* a full Redis must be drained: the shard's row protects */
         reading_begin(f);
         return;
     }
-    turn_redis_failed(f, "lock", turn_reason(reply, reason));
+    turn_redis_failed(f, "lock", reply, reason);
 }
 
 void hold_take(struct flusher *f)

@@ -27,7 +27,7 @@ static void on_rewritten(void *arg, const struct redis_reply *reply, const char 
     struct flusher *f = arg;
 
     if (!redis_said(reply, "ok") && !redis_said(reply, "generation")) {
-        turn_redis_failed(f, "rewrite", turn_reason(reply, reason));
+        turn_redis_failed(f, "rewrite", reply, reason);
         return;
     }
     f->audit_due = mono_now(); /* other epochs may have gone back too */
@@ -41,10 +41,12 @@ static void on_published(void *arg, const struct redis_reply *reply, const char 
 {
     struct flusher *f = arg;
 
-    if (redis_said(reply, "ok") || redis_said(reply, "generation"))
+    if (redis_said(reply, "ok") || redis_said(reply, "generation")) {
+        turn_redis_works(f);
         end_flush(f);
-    else
-        turn_redis_failed(f, "publish", turn_reason(reply, reason));
+    } else {
+        turn_redis_failed(f, "publish", reply, reason);
+    }
 }
 
 static void publish(struct flusher *f)

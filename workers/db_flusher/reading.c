@@ -65,7 +65,7 @@ static void on_versions(void *arg, const struct redis_reply *reply, const char *
     struct flusher *f = arg;
 
     if (!reply || reply->kind != REDIS_ARRAY || reply->items != f->load.epochs) {
-        turn_redis_failed(f, "published", turn_reason(reply, reason));
+        turn_redis_failed(f, "published", reply, reason);
         return;
     }
     for (size_t i = 0; i < reply->items; i++)
@@ -133,7 +133,7 @@ static void on_queue(void *arg, const struct redis_reply *reply, const char *rea
     char sha1[41];
 
     if (!redis_said(reply, "ok") || reply->items < 5) {
-        turn_redis_failed(f, "peek", turn_reason(reply, reason));
+        turn_redis_failed(f, "peek", reply, reason);
         return;
     }
     snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);
@@ -160,7 +160,7 @@ static void on_all_published(void *arg, const struct redis_reply *reply, const c
     struct flusher *f = arg;
 
     if (!reply || reply->kind != REDIS_ARRAY) {
-        turn_redis_failed(f, "audit", turn_reason(reply, reason));
+        turn_redis_failed(f, "audit", reply, reason);
         return;
     }
     for (size_t i = 0; i + 1 < reply->items; i += 2)
@@ -180,7 +180,7 @@ static void on_audit_peek(void *arg, const struct redis_reply *reply, const char
     struct flusher *f = arg;
 
     if (!redis_said(reply, "ok") || reply->items < 5) {
-        turn_redis_failed(f, "peek", turn_reason(reply, reason));
+        turn_redis_failed(f, "peek", reply, reason);
         return;
     }
     snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);

@@ -37,6 +37,7 @@ void turn_end_calmly(struct flusher *f)
 {
     int64_t pause = f->settings->flush_ms;
 
+    turn_redis_works(f);
     pause -= turn_jitter(pause / 5);
     turn_end(f, pause - mono_ms_between(f->turn_began, mono_now()));
 }
@@ -76,17 +77,24 @@ void turn_stand_down(struct flusher *f, const char *why)
         turn_end_backing_off(f);
 }
 
-void turn_redis_failed(struct flusher *f, const char *what, const char *reason)
+/* Redis refused or did not answer: how long to wait is the refusal's business (refusals.def). */
+void turn_redis_failed(struct flusher *f, const char *what, const struct redis_reply *reply,
+                       const char *reason)
 {
-    log_debug("redis_unanswered", "command=%s reason=\"%s\"", what, reason ? reason : "refused");
+    const struct refusal *refusal = redis_refusal_of(f->redis, reply);
+
+    if (reason == NULL)
+        reason = reply && reply->text ? reply->text : "a reply of another kind";
+    refusal_tell(&f->redis_voice, "redis_refused", what, refusal, reason, mono_now());
     flusher_count(f, METRIC_redis_errors_total, 1);
     if (f->draining)
         hold_leave(f);
     else
-        turn_end_backing_off(f);
+        turn_end(f, 1 + redis_pause_ms(f->redis, refusal, f->redis_refusals++));
 }
 
-const char *turn_reason(const struct redis_reply *reply, const char *reason)
+void turn_redis_works(struct flusher *f)
 {
-    return reply && reply->kind == REDIS_ERROR ? reply->text : reason;
+    f->redis_refusals = 0;
+    refusal_over(&f->redis_voice);
 }

@@ -51,14 +51,15 @@ static void say_hello(void *arg)
                    " bytes%s",
                    redis_up(writer->redis) ? "up" : "down",
                    writer->generation[0] != '\0' ? writer->generation : "unknown", writer->held,
-                   writer->pending.count, writer->queue_bytes, writer->full ? " (full)" : "");
+                   writer->pending.count, writer->queue_bytes,
+                   writer->full ? " (full)" : writer->refusals > 0 ? " (refused)" : "");
 }
 
 /* Draining: what the lanes sent is pushed, as far as Redis takes it; then we leave.  Twice found
  * empty, because a batch may still lie in the channel. */
 static bool drained(struct writer *writer)
 {
-    bool empty = !redis_up(writer->redis) || writer->full ||
+    bool empty = !redis_up(writer->redis) || writer->full || writer->refusals > 0 ||
                  (writer->held == 0 && !writer->pushing);
     bool twice = empty && writer->drained_once;
 
@@ -90,10 +91,14 @@ static void redis_told(void *arg, bool up, const char *reason)
 
     if (up) {
         stats_add(writer->stats, METRIC_redis_connects_total, 1);
-        log_info("redis_up", "held=%zu outstanding=%zu", writer->held, writer->pending.count);
+        if (writer->down)
+            log_info("redis_up", "held=%zu outstanding=%zu", writer->held, writer->pending.count);
+        writer->down = false;
         redis_begin(writer);
     } else {
-        log_warn("redis_down", "why=\"%s\"", reason);
+        /* A connection that was idle and is opened again is no news. */
+        writer->down |= redis_refusal_of(writer->redis, NULL)->class != REFUSAL_NORMAL;
+        redis_complain(writer, "connection", NULL, reason);
         redis_lost(writer);
     }
 }
@@ -129,6 +134,7 @@ static int open_redis(struct writer *writer, struct err *err)
     struct redis_options options = redis_options_from(writer->settings, "spendd-redis_writer");
 
     options.reply_bytes_max = 16 * 1024 * 1024;
+    writer->down = true;
     writer->redis = redis_open(writer->harness, &options, redis_told, writer, err);
     return writer->redis != NULL ? 0 : -1;
 }

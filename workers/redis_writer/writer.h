@@ -52,7 +52,10 @@ struct writer {
     bool known;       /* a look has answered since the connection came up */
     bool must_renew;  /* Redis may have gone back without noticing */
     bool looking, pushing, full, draining, drained_once;
-    mono_t complaint; /* next time that a refusal of Redis is logged */
+    bool down; /* and was said to be */
+    struct refusal_voice voice;
+    unsigned refusals;  /* of pushes, in a row */
+    mono_t push_after; /* ... so not before */
 };
 
 /* writer_lanes.c: the two channels. */
@@ -70,5 +73,7 @@ void redis_begin(struct writer *writer); /* the connection came up */
 void redis_lost(struct writer *writer);
 void redis_look(struct writer *writer);
 void redis_push_next(struct writer *writer);
+void redis_complain(struct writer *writer, const char *what, const struct redis_reply *reply,
+                    const char *reason);
 
 #endif

@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define COMPLAIN_EVERY_MS 10000
 #define REPLY_EPOCHS 6 /* items of a look's reply before the epochs' */
 
 static void fresh_generation(char text[33])
@@ -37,20 +36,17 @@ static void fresh_generation(char text[33])
         snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Redis refused or did not answer: counted each time, logged now and then. */
-static void complain(struct writer *writer, const char *what, const struct redis_reply *reply,
-                     const char *reason)
+/* Redis refused or did not answer: counted each time, logged now and then.  What was lost with its
+ * connection is said once, by the connection. */
+void redis_complain(struct writer *writer, const char *what, const struct redis_reply *reply,
+                    const char *reason)
 {
-    mono_t now = mono_now();
+    const struct refusal *refusal = redis_refusal_of(writer->redis, reply);
 
     stats_add(writer->stats, METRIC_redis_errors_total, 1);
-    if (reply != NULL)
-        reason = reply->text != NULL ? reply->text : "unexpected reply";
-    if (!mono_reached(now, writer->complaint))
-        return;
-    writer->complaint = mono_after_ms(now, COMPLAIN_EVERY_MS);
-    log_warn("redis_refused", "script=%s refusal=%s why=\"%s\"", what,
-             redis_refusal_name(redis_refused(reply)), reason);
+    if (reason == NULL)
+        reason = reply->text != NULL ? reply->text : "a reply of another kind";
+    refusal_tell(&writer->voice, "redis_refused", what, refusal, reason, mono_now());
 }
 
 /* --- look ----------------------------------------------------------------------------------- */
@@ -68,7 +64,7 @@ static void on_renew(void *arg, const struct redis_reply *reply, const char *rea
         writer->must_renew = false;
         redis_look(writer);
     } else {
-        complain(writer, "renew", reply, reason); /* the next look comes back to it */
+        redis_complain(writer, "renew", reply, reason); /* the next look comes back to it */
     }
 }
 
@@ -123,7 +119,7 @@ static void take_ranges(struct writer *writer, const struct redis_reply *reply)
         if (space != NULL && ranges_have(space + 1, 0) >= 0)
             pending_applied(&writer->pending, epoch->name, space + 1);
         else if (value[0] != '\0')
-            complain(writer, "look", NULL, "applied ranges that are none");
+            redis_complain(writer, "look", reply, "applied ranges that are none");
     }
 }
 
@@ -158,7 +154,7 @@ static void take_look(struct writer *writer, const struct redis_reply *reply)
     bool begins;
 
     if (generation == NULL || strlen(generation) >= sizeof writer->generation || pushed < 0) {
-        complain(writer, "look", reply, NULL);
+        redis_complain(writer, "look", reply, NULL);
         return;
     }
     writer->queue_bytes = redis_item_number(reply, 4);
@@ -182,6 +178,8 @@ static void take_look(struct writer *writer, const struct redis_reply *reply)
     writer->full = writer->first != NULL && writer->queue_bytes > 0 &&
                    writer->queue_bytes + (int64_t)writer->first->bytes >
                        writer->settings->redis_queue_bytes;
+    if (writer->first == NULL)
+        refusal_over(&writer->voice); /* else the next push says whether it is over */
     redis_push_next(writer);
 }
 
@@ -193,7 +191,7 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
     if (redis_said(reply, "ok"))
         take_look(writer, reply);
     else
-        complain(writer, "look", reply, reason);
+        redis_complain(writer, "look", reply, reason);
 }
 
 void redis_look(struct writer *writer)
@@ -293,6 +291,20 @@ static void take_ticket(struct writer *writer, const struct redis_reply *reply)
     if (pending_pushed(&writer->pending, &pushed, mono_now(), repush_ms(writer)) == 0)
         lanes_pushed(writer, &held->batch);
     held_drop_first(writer);
+    writer->refusals = 0;
+    refusal_over(&writer->voice);
+}
+
+/* The connection is good and the push was refused (full, read-only disk, ACL): the spool keeps. */
+static void wait_after(struct writer *writer, const struct redis_reply *reply)
+{
+    const struct refusal *refusal = redis_refusal_of(writer->redis, reply);
+    int64_t pause = redis_pause_ms(writer->redis, refusal, writer->refusals);
+
+    writer->refusals += writer->refusals < 100;
+    writer->push_after = mono_after_ms(mono_now(), pause);
+    if (redis_refused(reply) == REDIS_REFUSED_oom)
+        stats_add(writer->stats, METRIC_queue_full_total, 1);
 }
 
 static void on_push(void *arg, const struct redis_reply *reply, const char *reason)
@@ -307,17 +319,17 @@ static void on_push(void *arg, const struct redis_reply *reply, const char *reas
         redis_push_next(writer);
         return;
     }
-    if (redis_said(reply, "full") || redis_refused(reply) == REDIS_REFUSED_oom) {
+    if (redis_said(reply, "full")) {
         writer->full = true; /* until a look says otherwise; the spool keeps */
         stats_add(writer->stats, METRIC_queue_full_total, 1);
-        if (redis_refused(reply) == REDIS_REFUSED_oom)
-            complain(writer, "push", reply, reason);
         return;
     }
     /* Nothing is known: no push until a look has answered. */
     writer->known = false;
     if (reply == NULL || reply->kind == REDIS_ERROR)
-        complain(writer, "push", reply, reason);
+        redis_complain(writer, "push", reply, reason);
+    if (reply != NULL && reply->kind == REDIS_ERROR)
+        wait_after(writer, reply);
     redis_look(writer);
 }
 
@@ -329,7 +341,8 @@ void redis_push_next(struct writer *writer)
     size_t length[6];
 
     if (held == NULL || writer->pushing || writer->full || !writer->known ||
-        !redis_up(writer->redis) || pending_full(&writer->pending))
+        !redis_up(writer->redis) || pending_full(&writer->pending) ||
+        !mono_reached(mono_now(), writer->push_after))
         return;
     fresh_generation(fresh);
     snprintf(most, sizeof most, "%" PRId64, writer->settings->redis_queue_bytes);
