@@ -64,7 +64,7 @@ static const char *const happens[CHILD_EVENTS] = {
 };
 
 static const char *const done[CHILD_ACTIONS] = {
-    [CHILD_NOTHING] = "",
+    [CHILD_NOTHING] = "left alone",
     [CHILD_SPAWN] = "started",
     [CHILD_DRAIN] = "told to drain, killed at the deadline",
     [CHILD_ABORT] = "aborted, and killed if that does not end it",

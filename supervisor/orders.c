@@ -6,9 +6,11 @@
  * restarts.c.  Every order that changes something is logged, once, here.
  * If we die on any line the order is done or not, and control dies with us: the asker sees no answer.
  */
-#include "supervisor/supervisor.h"
+#include "supervisor/orders.h"
 
 #include "common/base/log.h"
+#include "supervisor/apply.h"
+#include "supervisor/supervisor.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,8 +18,8 @@
 
 struct order {
     const char *verb;
-    bool target, any_target, argument, wait, dry_run, draining; /* what it takes; may it be
-                                                                    given in a drain? */
+    bool target, any_target, argument, wait, dry_run; /* what it takes */
+    bool draining;                                    /* may it be given in a drain? */
     void (*act)(struct supervisor *supervisor, struct slot *from, const struct msg_order *order);
     /* Instead: judges its words itself and fills order_done. */
     void (*tell)(struct supervisor *supervisor, const struct msg_order *order, struct msg *answer);
@@ -224,6 +226,7 @@ static const struct order orders[] = {
     {.verb = "start", .target = true, .wait = true, .act = act_start},
     {.verb = "stop", .target = true, .wait = true, .act = act_stop},
     {.verb = "restart", .target = true, .wait = true, .act = act_restart},
+    {.verb = "reload", .dry_run = true, .act = apply_order},
     {.verb = "loglevel", .target = true, .argument = true, .draining = true, .act = act_loglevel},
     {.verb = "drain", .wait = true, .draining = true, .act = act_drain},
     {.verb = "pause", .target = true, .argument = true, .draining = true, .tell = pause_order},

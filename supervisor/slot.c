@@ -23,11 +23,15 @@
 
 #define MIB (1024 * 1024)
 
-void slot_send(struct slot *slot, const struct msg *record)
+bool slot_send(struct slot *slot, const struct msg *record)
 {
+    if (slot->line == NULL)
+        return false;
+    if (line_send(slot->line, record) == 0)
+        return true;
     /* Not read for hundreds of records: it is hung, and will be found so. */
-    if (slot->line != NULL && line_send(slot->line, record) < 0)
-        log_debug("record_dropped", "worker=%s record=%s", slot->name, msg_name(record->kind));
+    log_debug("record_dropped", "worker=%s record=%s", slot->name, msg_name(record->kind));
+    return false;
 }
 
 static void enter(struct supervisor *supervisor, struct slot *slot, enum child_state state)
@@ -44,27 +48,31 @@ static void enter(struct supervisor *supervisor, struct slot *slot, enum child_s
 
 /* --- starting ------------------------------------------------------------------------------------- */
 
-void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task)
+bool slot_send_setting(struct slot *slot, const struct settings *settings, const struct setting *setting)
 {
-    struct msg record;
+    struct msg record = {.kind = MSG_setting};
 
-    for (size_t i = 0; i < settings_count; i++) {
-        const struct setting *setting = &settings_table[i];
+    snprintf(record.setting.name, sizeof record.setting.name, "%s", setting->name);
+    settings_get(settings, setting, record.setting.value, sizeof record.setting.value);
+    return slot_send(slot, &record);
+}
 
-        if (!setting_read_by(setting, slot->row))
-            continue;
-        memset(&record, 0, sizeof record);
-        record.kind = MSG_setting;
-        snprintf(record.setting.name, sizeof record.setting.name, "%s", setting->name);
-        settings_get(settings, setting, record.setting.value, sizeof record.setting.value);
-        slot_send(slot, &record);
-    }
-    memset(&record, 0, sizeof record);
-    record.kind = MSG_settings_end;
+bool slot_send_settings_end(struct slot *slot, const char *task)
+{
+    struct msg record = {.kind = MSG_settings_end};
+
     record.settings_end.index = slot->index;
     record.settings_end.generation = slot->generation;
     snprintf(record.settings_end.task, sizeof record.settings_end.task, "%s", task);
-    slot_send(slot, &record);
+    return slot_send(slot, &record);
+}
+
+void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (setting_read_by(&settings_table[i], slot->row))
+            slot_send_setting(slot, settings, &settings_table[i]);
+    slot_send_settings_end(slot, task);
 }
 
 /* The operator's word outlives a worker, until a reload changes the configuration's. */

@@ -1,5 +1,5 @@
 /*
- * spendd.c - main() of the daemon: options, --check, --print-config, --migrate, or be the supervisor.
+ * spendd.c - main() of the daemon: options, --check, --print-config, --migrate, --print-states, or be the supervisor.
  *
  * Exit codes: 0 asked to leave (or all is well), 1 refused by PostgreSQL (--migrate), 2 wrong options,
  * 75 failed for now, 78 configuration.
@@ -23,7 +23,7 @@
 #define DEFAULT_CONFIG "/etc/spendd/spendd.conf"
 #define EXIT_USAGE 2
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_VERSION, MODE_HELP, MODE_WRONG };
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_STATES, MODE_VERSION, MODE_HELP, MODE_WRONG };
 
 struct arguments {
     const char *config;
@@ -33,13 +33,14 @@ struct arguments {
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
     {"print-config", no_argument, NULL, 'p'}, {"migrate", no_argument, NULL, 'm'},
-    {"version", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
+    {"print-states", no_argument, NULL, 's'}, {"version", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
 static void print_help(FILE *to)
 {
-    fputs("usage: spendd [--config FILE] [--check | --print-config | --migrate | --version | --help]\n"
+    fputs("usage: spendd [--config FILE] [--check | --print-config | --migrate | --print-states | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
@@ -48,12 +49,13 @@ static void print_help(FILE *to)
           "  --print-config   print the effective configuration, secrets masked; start nothing\n"
           "  --migrate        make or upgrade the schema in PostgreSQL (as database.url), then leave; may\n"
           "                   run beside a living spendd\n"
+          "  --print-states   print what happens to a worker in which state\n"
           "  --version        print version and build\n"
           "  --help           print this\n"
           "\n"
           "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate), 2 wrong options,\n"
           "75 failed for now, 78 configuration.\n"
-          "Signals: SIGTERM and SIGINT drain, a second one leaves at once.\n",
+          "Signals: SIGTERM and SIGINT drain, a second one leaves at once; SIGHUP reads FILE again.\n",
           to);
 }
 
@@ -66,6 +68,8 @@ static enum mode mode_of(int letter)
         return MODE_PRINT;
     case 'm':
         return MODE_MIGRATE;
+    case 's':
+        return MODE_STATES;
     case 'v':
         return MODE_VERSION;
     case 'h':
@@ -171,6 +175,9 @@ int main(int argc, char **argv)
     switch (arguments.mode) {
     case MODE_VERSION:
         printf("spendd %s (%s)\n", build_version, build_id);
+        return 0;
+    case MODE_STATES:
+        child_print(stdout);
         return 0;
     case MODE_HELP:
         print_help(stdout);

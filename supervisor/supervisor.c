@@ -12,6 +12,7 @@
 #include "common/base/log.h"
 #include "common/harness/build.h"
 #include "common/harness/harness.h"
+#include "supervisor/apply.h"
 #include "supervisor/spawn.h"
 
 #include <errno.h>
@@ -108,7 +109,7 @@ static void take_signal(struct supervisor *supervisor, uint32_t number)
     else if (leave)
         drain_begin(supervisor, "signal");
     else if (number == SIGHUP)
-        log_warn("reload_ignored", "reason=\"not in this release: restart spendd\"");
+        apply_reload(supervisor);
 }
 
 static void read_signals(struct supervisor *supervisor)

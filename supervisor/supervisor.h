@@ -73,7 +73,9 @@ void slot_settle(struct supervisor *supervisor, struct slot *slot); /* START or 
 void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status);
 void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
 mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);
-void slot_send(struct slot *slot, const struct msg *record);
+bool slot_send(struct slot *slot, const struct msg *record); /* false: it did not go */
+bool slot_send_setting(struct slot *slot, const struct settings *settings, const struct setting *setting);
+bool slot_send_settings_end(struct slot *slot, const char *task);
 void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task);
 void slot_send_level(const struct supervisor *supervisor, struct slot *slot);
 /* Kills it; it becomes FAILED when it is reaped. */

@@ -27,6 +27,8 @@ struct harness {
     const struct worker *worker;
     void *self; /* the worker's state, once open */
     struct settings settings;
+    struct settings fresh; /* of a reload, until its last record is here */
+    bool reloading, bad_reload;
     unsigned index, generation;
     struct loop loop;
 
@@ -156,6 +158,44 @@ static void drain(struct harness *harness, int64_t ms)
         harness->worker->drain(harness->self, harness->drain_deadline);
 }
 
+/* --- reload: settings come one by one and take effect together ------------------------------------ */
+
+static void take_setting(struct harness *harness, const struct msg_setting *record)
+{
+    const struct setting *setting = setting_by_name(record->name);
+    struct err err;
+
+    if (!harness->reloading) {
+        harness->fresh = harness->settings;
+        harness->bad_reload = false;
+    }
+    harness->reloading = true;
+    if (setting != NULL && settings_set(&harness->fresh, setting, record->value, &err) == 0)
+        return;
+    /* Cannot be, from a supervisor of our own build. */
+    log_error("reload_refused", "setting=%s", record->name);
+    harness->bad_reload = true;
+}
+
+static void take_reload(struct harness *harness)
+{
+    struct settings *before = &harness->fresh;
+    struct settings after = harness->fresh;
+
+    if (!harness->reloading)
+        return;
+    harness->reloading = false;
+    if (harness->bad_reload)
+        return;
+    *before = harness->settings;
+    harness->settings = after;
+    if (strcmp(before->log_level, after.log_level) != 0)
+        log_set_level((enum log_level)log_level_from(after.log_level));
+    timer_at(harness->beat, mono_now());
+    if (harness->worker != NULL && harness->worker->reload != NULL && harness->self != NULL)
+        harness->worker->reload(harness->self, before);
+}
+
 /* --- down the line ------------------------------------------------------------------------------- */
 
 static void take_record(struct harness *harness, const struct msg *record)
@@ -164,6 +204,10 @@ static void take_record(struct harness *harness, const struct msg *record)
         drain(harness, record->drain.deadline_ms);
     else if (record->kind == MSG_stop)
         harness_leave(harness, EXIT_ASKED);
+    else if (record->kind == MSG_setting)
+        take_setting(harness, &record->setting);
+    else if (record->kind == MSG_settings_end)
+        take_reload(harness);
     else if (record->kind == MSG_loglevel)
         log_set_level((enum log_level)record->loglevel.level);
     else if (harness->worker != NULL && harness->worker->record != NULL && harness->self != NULL)

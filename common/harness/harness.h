@@ -35,6 +35,10 @@ struct worker {
     /* A record from the supervisor that the harness does not handle itself (gate, snapshot...).
      * NULL: none. */
     void (*record)(void *self, const struct msg *record);
+    /* Live settings (settings.def) have changed: harness_settings has the new ones, `before` the old ones,
+     * borrowed for the call.  For what was derived from one of them: a timer, a buffer.  NULL: nothing
+     * was.  What is read from harness_settings where it is used needs no call. */
+    void (*reload)(void *self, const struct settings *before);
     /* Begin to finish: take no new work, hand on what there is, call harness_leave when done.
      * The harness leaves by itself at the deadline.  NULL: leave at once. */
     void (*drain)(void *self, mono_t deadline);
@@ -51,6 +55,7 @@ struct worker {
 void harness_wait(struct harness *harness);
 void harness_ready(struct harness *harness);
 
+/* The same place for the worker's life; the live ones in it change between two turns of the loop. */
 const struct settings *harness_settings(const struct harness *harness);
 unsigned harness_index(const struct harness *harness);      /* among the instances of this worker */
 unsigned harness_generation(const struct harness *harness); /* which start of it, from 1 */

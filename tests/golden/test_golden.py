@@ -19,6 +19,7 @@ CONFIGS = os.path.join(HERE, "configs")
 
 CASES = {
     "spendd-help": ["spendd", "--help"],
+    "spendd-states": ["spendd", "--print-states"],
     "spendctl-help": ["spendctl", "--help"],
     "spendctl-no-words": ["spendctl"],
     "spendctl-unknown-word": ["spendctl", "flsuh"],

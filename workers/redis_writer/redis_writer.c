@@ -192,10 +192,20 @@ static void drain(void *self, mono_t deadline)
     timer_in_ms(writer->poll, 0);
 }
 
+static void reload(void *self, const struct settings *before)
+{
+    struct writer *writer = self;
+
+    /* The next look was set by the old pause, which may be long. */
+    if (before->redis_applied_poll_ms != writer->settings->redis_applied_poll_ms)
+        timer_in_ms(writer->poll, 0);
+}
+
 extern const struct worker worker;
 const struct worker worker = {
     .name = "redis_writer",
     .open = open_writer,
+    .reload = reload,
     .drain = drain,
     .close = close_writer,
 };
