@@ -204,31 +204,41 @@ void reader_take_boolean(struct event_reader *reader, bool value)
     }
 }
 
+/* A value of a kind that its field does not take. */
+static void refuse_kind(struct event_reader *reader)
+{
+    static const char *const wanted[] = {
+        [FIELD_TEXT] = "not a string",
+        [FIELD_COUNT] = "not an integer from 0 to 1000000000000",
+        [FIELD_MONEY] = "not a decimal number",
+        [FIELD_TIME] = "neither RFC 3339 nor epoch seconds",
+        [FIELD_TAGS] = "not an array",
+        [FIELD_JSON] = "not an object",
+    };
+
+    reader_refuse_field(reader, wanted[event_fields[reader->field].kind]);
+}
+
 void reader_take_number(struct event_reader *reader, const char *text, size_t length)
 {
     switch (event_fields[reader->field].kind) {
     case FIELD_MONEY:
         take_money(reader, text, length);
-        break;
-    case FIELD_COUNT:
-        if (value_count(text, length, field_value(reader)))
-            mark_present(reader);
-        else
-            reader_refuse_field(reader, "not an integer from 0 to 1000000000000");
-        break;
+        return;
     case FIELD_TIME:
         take_time(reader, value_time_number(text, length, field_value(reader)));
-        break;
+        return;
+    case FIELD_COUNT:
+        if (!value_count(text, length, field_value(reader)))
+            break;
+        mark_present(reader);
+        return;
     case FIELD_TEXT:
-        reader_refuse_field(reader, "not a string");
-        break;
     case FIELD_TAGS:
-        reader_refuse_field(reader, "not an array");
-        break;
     case FIELD_JSON:
-        reader_refuse_field(reader, "not an object");
         break;
     }
+    refuse_kind(reader);
 }
 
 void reader_take_string(struct event_reader *reader, const char *text, size_t length)
@@ -236,21 +246,17 @@ void reader_take_string(struct event_reader *reader, const char *text, size_t le
     switch (event_fields[reader->field].kind) {
     case FIELD_TEXT:
         take_text(reader, text, length);
-        break;
+        return;
     case FIELD_MONEY:
         take_money(reader, text, length);
-        break;
+        return;
     case FIELD_TIME:
         take_time(reader, value_time_text(text, length, field_value(reader)));
-        break;
+        return;
     case FIELD_COUNT:
-        reader_refuse_field(reader, "not an integer from 0 to 1000000000000");
-        break;
     case FIELD_TAGS:
-        reader_refuse_field(reader, "not an array");
-        break;
     case FIELD_JSON:
-        reader_refuse_field(reader, "not an object");
         break;
     }
+    refuse_kind(reader);
 }

@@ -30,17 +30,22 @@ static bool on_null(void *arg)
     return reader->depth > 0 || outside(reader);
 }
 
+/* A boolean or a number within an event: is it the value of a field? */
+static bool bare_value(struct event_reader *reader)
+{
+    if (reader->in_tags)
+        reader_refuse(reader, "tags: not a string");
+    return at_field(reader);
+}
+
 static bool on_boolean(void *arg, bool value)
 {
     struct event_reader *reader = arg;
 
     if (reader->depth == 0)
         return outside(reader);
-    if (reader->in_tags)
-        reader_refuse(reader, "tags: not a string");
-    if (!at_field(reader))
-        return true;
-    reader_take_boolean(reader, value);
+    if (bare_value(reader))
+        reader_take_boolean(reader, value);
     return true;
 }
 
@@ -50,11 +55,8 @@ static bool on_number(void *arg, const char *text, size_t length)
 
     if (reader->depth == 0)
         return outside(reader);
-    if (reader->in_tags)
-        reader_refuse(reader, "tags: not a string");
-    if (!at_field(reader))
-        return true;
-    reader_take_number(reader, text, length);
+    if (bare_value(reader))
+        reader_take_number(reader, text, length);
     return true;
 }
 
