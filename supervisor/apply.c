@@ -203,8 +203,11 @@ static void begin(struct reload *reload)
         answer(reload, 500, "no memory: nothing has changed");
     else if (reload->supervisor->draining)
         answer(reload, 409, "spendd drains: nothing has changed");
-    else
+    else {
+        if (!reload->dry_run)
+            unit_reloads(reload->supervisor);
         reload_now(reload, &two[0], &two[1]);
+    }
     free(two);
 }
 

@@ -243,7 +243,8 @@ static const char *wrong_words(const struct order *row, const struct msg_order *
         return "which worker?  Name one, or all";
     if (row->argument && order->argument[0] == '\0')
         return "a word is missing";
-    if ((!row->target && !row->any_target && order->target[0] != '\0') || (!row->argument && order->argument[0] != '\0'))
+    if ((!row->target && !row->any_target && order->target[0] != '\0') ||
+        (!row->argument && order->argument[0] != '\0'))
         return "too many words";
     if (!row->wait && order->wait)
         return "there is nothing to --wait for";

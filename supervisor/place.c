@@ -29,6 +29,7 @@
 
 struct wait {
     const struct settings *settings;
+    struct unit *unit;
     int lock;
     mono_t began, kill_at;
     int64_t dying_ms; /* from kill_at */
@@ -138,15 +139,17 @@ static int wait_for_lock(struct wait *wait, int signals, struct err *err)
 {
     struct pollfd in = {signals, POLLIN, 0};
     bool said = false;
+    const char *who;
 
     while (flock(wait->lock, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_errno(err, "flock");
         if (!may_wait(wait, mono_now()))
             return refuse(wait, err);
+        who = wait->orphaned ? "workers of a spendd that died" : "a spendd that runs here";
+        unit_waits(wait->unit, mono_now(), who);
         if (!said)
-            log_warn("lock_waiting", "for=\"%s\"", wait->orphaned ? "workers of a spendd that died"
-                                                                 : "a spendd that runs here");
+            log_warn("lock_waiting", "for=\"%s\"", who);
         said = true;
         poll(&in, 1, LOOK_AGAIN_MS);
         if (told_to_leave(signals))
@@ -155,9 +158,9 @@ static int wait_for_lock(struct wait *wait, int signals, struct err *err)
     return holders_begin(wait->lock, err);
 }
 
-int place_take(const struct settings *settings, int signals, struct err *err)
+int place_take(const struct settings *settings, struct unit *unit, int signals, struct err *err)
 {
-    struct wait wait = {.settings = settings, .began = mono_now()};
+    struct wait wait = {.settings = settings, .unit = unit, .began = mono_now()};
     char path[160];
     int outcome;
 

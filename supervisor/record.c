@@ -21,6 +21,14 @@ static void take_hello(struct slot *slot, const struct msg *record)
 {
     char why[sizeof slot->why];
 
+    /* Each life has a line of its own, so what a former life said cannot come here; a process that
+     * inherited the line could speak on it, and is found by its pid. */
+    if (record->hello.pid != (uint32_t)slot->pid) {
+        log_error("worker_refused", "worker=%s pid=%u ours=%d", slot->name, record->hello.pid,
+                  (int)slot->pid);
+        slot_refuse(slot, "another process spoke for it");
+        return;
+    }
     if (strcmp(record->hello.build, build_id) == 0)
         return;
     log_error("worker_refused", "worker=%s build=%s ours=%s", slot->name, record->hello.build, build_id);

@@ -7,6 +7,7 @@
  */
 #include "supervisor/supervisor.h"
 
+#include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
 #include "supervisor/holders.h"
@@ -16,7 +17,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -198,22 +198,29 @@ static void abort_it(const struct supervisor *supervisor, struct slot *slot)
     slot->kill_at = mono_after_ms(mono_now(), supervisor->settings.supervisor_beat_ms);
 }
 
+/* Whoever started us decides then: another machine, or a person.  Nothing is lost: it is a drain. */
+static void give_up(struct supervisor *supervisor, const struct slot *slot)
+{
+    log_error("worker_flaps", "worker=%s deaths=%u action=exit", slot->name, slot->backoff.deaths);
+    supervisor->code = EXIT_TEMPORARY;
+    drain_begin(supervisor, "flapping");
+}
+
 /* How long until the next life; says what happens next. */
 static void retry(struct supervisor *supervisor, struct slot *slot)
 {
     const struct settings *s = &supervisor->settings;
     const struct backoff_rules rules = {s->supervisor_backoff_min_ms, s->supervisor_backoff_max_ms,
                                         s->supervisor_flap_window_ms, s->supervisor_flap_deaths};
-    uint32_t chance = UINT32_MAX;
-    int64_t ms;
+    int64_t ms =
+        backoff_died(&slot->backoff, &rules, slot->was_ready, mono_now(), jitter_dice());
 
-    /* No entropy: the longest pause is a pause too. */
-    if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) != (ssize_t)sizeof chance)
-        chance = UINT32_MAX;
-    ms = backoff_died(&slot->backoff, &rules, slot->was_ready, mono_now(), chance);
     slot->due = mono_after_ms(mono_now(), ms);
     log_info("worker_restarts", "worker=%s in_ms=%lld deaths=%u was_ready=%d", slot->name,
              (long long)ms, slot->backoff.deaths, slot->was_ready);
+    if (strcmp(s->supervisor_on_flapping, "exit") == 0 && !supervisor->draining &&
+        slot->backoff.deaths >= s->supervisor_flap_deaths)
+        give_up(supervisor, slot);
 }
 
 static void describe(int status, char *text, size_t size)

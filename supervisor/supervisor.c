@@ -142,6 +142,8 @@ static int sleep_ms(const struct supervisor *supervisor, mono_t now)
     mono_t next = supervisor->leaving ? mono_never() : supervisor->drain_at;
     int64_t ms;
 
+    if (unit_next(&supervisor->unit).micros < next.micros)
+        next = unit_next(&supervisor->unit);
     for (unsigned i = 0; i < supervisor->count; i++) {
         mono_t slot = slot_next(supervisor, &supervisor->slots[i]);
 
@@ -155,7 +157,8 @@ static int sleep_ms(const struct supervisor *supervisor, mono_t now)
     return (int)ms;
 }
 
-static void wait_and_read(struct supervisor *supervisor, int ms)
+/* false: the kernel refused to wait. */
+static bool wait_and_read(struct supervisor *supervisor, int ms)
 {
     struct pollfd polled[1 + ROSTER_SLOTS_MAX];
 
@@ -167,7 +170,7 @@ static void wait_and_read(struct supervisor *supervisor, int ms)
         polled[1 + i] = (struct pollfd){line != NULL ? line_fd(line) : -1, (short)(POLLIN | out), 0};
     }
     if (poll(polled, 1 + supervisor->count, ms) < 0)
-        return;
+        return errno == EINTR;
     if (polled[0].revents != 0)
         read_signals(supervisor);
     for (unsigned i = 0; i < supervisor->count; i++) {
@@ -179,25 +182,37 @@ static void wait_and_read(struct supervisor *supervisor, int ms)
         if (polled[1 + i].revents != 0)
             slot_read(supervisor, slot);
     }
+    return true;
 }
 
-/* We were stopped, or the machine was: nobody is to blame for the silence. */
+static void later(mono_t *when, int64_t ms)
+{
+    if (when->micros != mono_never().micros)
+        *when = mono_after_ms(*when, ms);
+}
+
+/* We were stopped, or the machine was: nobody is to blame for the silence, and every deadline begins to
+ * count again where it stood. */
 static void grant_all(struct supervisor *supervisor, mono_t now, int64_t late_ms)
 {
     log_warn("supervisor_paused", "late_ms=%lld", (long long)late_ms);
-    for (unsigned i = 0; i < supervisor->count; i++)
+    for (unsigned i = 0; i < supervisor->count; i++) {
         supervisor->slots[i].heard = now;
+        later(&supervisor->slots[i].kill_at, late_ms);
+    }
+    later(&supervisor->drain_at, late_ms);
 }
 
 static void turn(struct supervisor *supervisor)
 {
-    mono_t before = mono_now(), now;
+    mono_t before = supervisor->turned, now;
     int ms = sleep_ms(supervisor, before);
+    bool healthy = wait_and_read(supervisor, ms);
     int64_t late;
 
-    wait_and_read(supervisor, ms);
     reap(supervisor);
-    now = mono_now();
+    now = supervisor->turned = mono_now();
+    /* From the last look at the clock to this one: a pause on any line of a turn is seen. */
     late = mono_ms_between(before, now) - ms;
     if (late > supervisor->settings.supervisor_hang_ms / 2)
         grant_all(supervisor, now, late);
@@ -206,6 +221,7 @@ static void turn(struct supervisor *supervisor)
     drain_check(supervisor, now);
     waiting_check(supervisor); /* first: who asked is not restarted before its answer */
     restarts_check(supervisor);
+    unit_check(supervisor, now, healthy);
 }
 
 /* --- running -------------------------------------------------------------------------------------- */
@@ -214,6 +230,7 @@ static void run(struct supervisor *supervisor)
 {
     log_info("supervisor_started", "version=%s build=%s pid=%d workers=%u", build_version, build_id,
              (int)getpid(), supervisor->count);
+    supervisor->turned = mono_now();
     for (unsigned i = 0; i < supervisor->count; i++)
         slot_settle(supervisor, &supervisor->slots[i]);
     while (!drain_done(supervisor))
@@ -225,10 +242,11 @@ static int take_place(struct supervisor *supervisor)
 {
     struct err err;
 
+    unit_open(&supervisor->unit);
     supervisor->signals = take_signals(&err);
     supervisor->lock = -1;
     if (supervisor->signals >= 0)
-        supervisor->lock = place_take(&supervisor->settings, supervisor->signals, &err);
+        supervisor->lock = place_take(&supervisor->settings, &supervisor->unit, supervisor->signals, &err);
     if (supervisor->lock == -2)
         return EXIT_ASKED;
     if (supervisor->lock >= 0 && make(supervisor, &err) == 0)
@@ -249,7 +267,7 @@ int supervisor_run(const struct settings *settings, const char *config)
     code = take_place(supervisor);
     if (code < 0) {
         run(supervisor);
-        code = EXIT_ASKED;
+        code = supervisor->code;
     }
     free(supervisor); /* descriptors go with the process */
     return code;

@@ -14,6 +14,7 @@
 #include "supervisor/child.h"
 #include "supervisor/gate.h"
 #include "supervisor/orders.h"
+#include "supervisor/unit.h"
 #include "supervisor/pause.h"
 
 #include <sys/types.h>
@@ -59,9 +60,12 @@ struct supervisor {
     struct pause pauses[PAUSES];
     wall_t started;
     bool draining, leaving; /* leaving: everything was killed */
+    int code;               /* to exit with */
     unsigned step;          /* of the drain */
     mono_t drain_at;        /* nobody lives past this */
     struct waiting waiting[WAITING_MAX];
+    struct unit unit;
+    mono_t turned; /* when the last turn looked at the clock */
 };
 
 /* supervisor.c */
@@ -98,6 +102,6 @@ int64_t drain_left_ms(const struct supervisor *supervisor); /* for the step that
 bool drain_done(const struct supervisor *supervisor);
 
 /* place.c: runtime_dir and its lock.  The descriptor; -1 failed, -2 told to leave while waiting. */
-int place_take(const struct settings *settings, int signals, struct err *err) MUST_CHECK;
+int place_take(const struct settings *settings, struct unit *unit, int signals, struct err *err) MUST_CHECK;
 
 #endif
