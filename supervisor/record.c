@@ -81,7 +81,7 @@ static void gate_moved(struct supervisor *supervisor)
         struct slot *slot = &supervisor->slots[i];
 
         gate_tell(supervisor, slot);
-        if (roster_table[slot->row].gate != GATE_DATABASE)
+        if (roster_table[slot->row].gate != GATE_DATABASE || slot->stopped)
             continue;
         if (!gate->open)
             snprintf(slot->why, sizeof slot->why, "%s", gate->why);

@@ -53,7 +53,7 @@ void restarts_check(struct supervisor *supervisor)
 
 static bool arrived(const struct waiting *waiting, const struct slot *slot)
 {
-    return slot->restart == RESTART_NONE && settled(slot->state) &&
+    return slot->restart != RESTART_QUEUED && settled(slot->state) &&
            (!waiting->stop || slot->state == CHILD_STOPPED);
 }
 

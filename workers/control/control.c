@@ -19,6 +19,7 @@
 #include "common/base/log.h"
 #include "common/bus/bus.h"
 #include "common/json/json_put.h"
+#include "workers/control/listeners.h"
 #include "workers/control/orders.h"
 #include "workers/control/status.h"
 
@@ -86,14 +87,16 @@ static void on_status(void *arg, const struct route *route, const char *json, si
         log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
 }
 
-static void on_order(void *arg, const struct route *route, int code, const char *json, size_t length)
+static bool on_order(void *arg, const struct route *route, int code, const char *json, size_t length)
 {
     struct control *control = arg;
 
-    if (code != 200)
+    if (code >= 300)
         stats_add(harness_stats(control->harness), METRIC_admin_refused_total, 1);
-    if (!control_reply(control, route, code, json, length))
-        log_debug("answer_dropped", "status=%d reason=\"the asker has left\"", code);
+    if (control_reply(control, route, code, json, length))
+        return true;
+    log_debug("answer_dropped", "status=%d reason=\"the asker has left\"", code);
+    return false;
 }
 
 /* Words that the supervisor answers. */
@@ -168,6 +171,7 @@ static void control_close(void *self)
 
     status_free(&control->status);
     orders_free(&control->orders);
+    listeners_free(&control->listeners);
     if (control->bus != NULL) {
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
@@ -186,8 +190,11 @@ static int open_parts(struct control *control, struct err *err)
     control->out = json_out_new(false);
     control->status = status_new(control->harness, on_status, control, err);
     control->orders = orders_new(control->harness, on_order, control, err);
+    control->listeners = listeners_new(control);
     if (control->status == NULL || control->orders == NULL)
         return -1;
+    if (control->listeners == NULL)
+        return err_set(err, "no memory");
     control->bus = bus_open(control->harness, settings->runtime_dir, err);
     if (control->bus == NULL)
         return -1;
@@ -220,11 +227,23 @@ static void control_record(void *self, const struct msg *record)
 
     status_record(control->status, record);
     orders_record(control->orders, record);
+    listeners_record(control->listeners, record);
+}
+
+/* Last in the drain: who listens has heard everything. */
+static void control_drain(void *self, mono_t deadline)
+{
+    struct control *control = self;
+
+    (void)deadline;
+    listeners_end(control->listeners);
+    harness_leave(control->harness, EXIT_ASKED);
 }
 
 const struct worker worker = {
     .name = "control",
     .open = control_open,
     .record = control_record,
+    .drain = control_drain,
     .close = control_close,
 };

@@ -15,6 +15,7 @@ struct control {
     struct bus_socket *socket;
     struct status *status;
     struct orders *orders;
+    struct listeners *listeners;
     struct json_out *out; /* for an answer that is written at once: cleared by whoever begins one */
 };
 

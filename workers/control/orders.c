@@ -7,8 +7,9 @@
  *    "settings": [{"setting", "outcome", "workers", "before", "after"}],  order_setting
  *    "errors": ["..."],                                                   order_error
  *    "text": "..." or, where the status is no 200, "error": "..."}        order_done
- * The supervisor is on the same machine and answers at once, unless the operator asked to wait; so an
- * answer that does not come is said to be missing, and one that comes later finds its ticket gone.
+ * The supervisor is on the same machine and answers at once; an answer that does not come is said to be
+ * missing, and one that comes later finds its ticket gone.  While the operator waits (--wait) items (102)
+ * {"progress": {"waited_s": 3}} say so each second.
  * If we die on any line the order may have been carried out: the asker's own timeout tells it to look.
  */
 #include "workers/control/orders.h"
@@ -16,19 +17,23 @@
 #include "common/base/attr.h"
 #include "common/json/json_put.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PLACES 16
 #define DEADLINE_MS 3000
-#define WAIT_MAX_MS 3600000 /* as long as a drain may be */
+#define PROGRESS_MS 1000
+#define WAIT_MAX_S 3700 /* longer than any drain */
 
 struct place {
     struct orders *orders;
     bool used;
     uint32_t ticket;
     struct route route;
-    struct timer *deadline;
+    bool wait;              /* the operator waits: told so each second */
+    unsigned waited_s;
+    struct timer *deadline; /* or the next word of waiting */
     struct json_out *out;
     enum msg_kind rows; /* whose array is open; MSG_NONE: none */
 };
@@ -59,9 +64,26 @@ static void finish(struct place *place, unsigned code, const char *text)
     place->orders->answer(place->orders->arg, &place->route, (int)code, json, length);
 }
 
+/* A supervisor that died takes us with it, so who waits is told that somebody still does. */
+static void say_progress(struct place *place)
+{
+    char json[64];
+    int length = snprintf(json, sizeof json, "{\"progress\": {\"waited_s\": %u}}", place->waited_s);
+
+    if (place->orders->answer(place->orders->arg, &place->route, 102, json, (size_t)length))
+        timer_in_ms(place->deadline, PROGRESS_MS);
+    else
+        place->used = false; /* the order goes on without the asker */
+}
+
 static void on_deadline(void *arg)
 {
-    finish(arg, 500, "the supervisor does not answer");
+    struct place *place = arg;
+
+    if (place->wait && ++place->waited_s < WAIT_MAX_S)
+        say_progress(place);
+    else
+        finish(place, 500, "the supervisor does not answer");
 }
 
 static void open_array(struct place *place, enum msg_kind kind, const char *key)
@@ -199,7 +221,9 @@ bool orders_ask(struct orders *orders, const struct route *route, const struct m
     place->rows = MSG_NONE;
     json_clear(place->out);
     json_object(place->out);
-    timer_in_ms(place->deadline, order->wait ? WAIT_MAX_MS : DEADLINE_MS);
+    place->wait = order->wait;
+    place->waited_s = 0;
+    timer_in_ms(place->deadline, order->wait ? PROGRESS_MS : DEADLINE_MS);
     harness_report(orders->harness, &record);
     return true;
 }

@@ -11,8 +11,9 @@
 
 struct orders;
 
-/* Where a finished answer goes: `code` is the protocol's number; `json` is borrowed. */
-typedef void orders_fn(void *arg, const struct route *route, int code, const char *json, size_t length);
+/* Where an answer goes, and (102) word that it is still waited for: `code` is the protocol's number; `json`
+ * is borrowed.  false: the asker has left. */
+typedef bool orders_fn(void *arg, const struct route *route, int code, const char *json, size_t length);
 
 struct orders *orders_new(struct harness *harness, orders_fn *answer, void *arg, struct err *err);
 void orders_free(struct orders **orders);
