@@ -6,15 +6,16 @@
  */
 #include "common/config/relations.h"
 
+#include "common/config/endpoint.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define LONGEST_IN_RUNTIME_DIR "/private/receipts.15.sock"
-#define BEHIND_A_PATH ".15" /* of the last aggregator's ingest socket */
 #define IPC "ipc://"
-#define TCP "tcp://"
+#define LOCALHOST "tcp://localhost:"
 #define MIB (1024 * 1024)
 
 struct listener {
@@ -46,12 +47,24 @@ static void fill(char *field, size_t size, const char *before, const char *middl
         snprintf(field, size, "%s%s%s", before, middle, after);
 }
 
+/* libzmq, which listens for the admin socket, knows addresses only. */
+static void name_loopback(char *field, size_t size)
+{
+    char port[16];
+
+    if (strncmp(field, LOCALHOST, strlen(LOCALHOST)) != 0)
+        return;
+    snprintf(port, sizeof port, "%.15s", field + strlen(LOCALHOST));
+    snprintf(field, size, "tcp://127.0.0.1:%s", port);
+}
+
 void settings_derive(struct settings *s, const char *host_name)
 {
     fill(s->instance, sizeof s->instance, "", host_name, "");
     fill(s->ingest_acked, sizeof s->ingest_acked, IPC, s->runtime_dir, "/ingest.sock");
     fill(s->ingest_unacked, sizeof s->ingest_unacked, IPC, s->runtime_dir, "/ingest-unacked.sock");
     fill(s->admin_listen, sizeof s->admin_listen, IPC, s->runtime_dir, "/admin.sock");
+    name_loopback(s->admin_listen, sizeof s->admin_listen);
 }
 
 /* --- directories and endpoints -------------------------------------------------------------------- */
@@ -69,46 +82,57 @@ static void check_directories(const struct settings *s, struct listener *to)
         tell(to, "spool.dir", "spool.dir = \"%s\" must be an absolute path", s->spool_dir);
 }
 
-static bool loopback(const char *endpoint)
+struct curve {
+    const char *path; /* of the setting that an error is about */
+    const char *certificate, *clients;
+};
+
+/* A certificate without clients lets nobody in, clients without a certificate are not asked: one alone is
+ * a mistake.  True: CURVE is on. */
+static bool check_curve(const struct curve *curve, struct listener *to)
 {
-    return begins(endpoint, TCP "127.") || begins(endpoint, TCP "[::1]:") ||
-           begins(endpoint, TCP "localhost:");
+    int group = (int)strcspn(curve->path, ".");
+
+    if ((curve->certificate[0] == '\0') != (curve->clients[0] == '\0'))
+        tell(to, curve->path, "%.*s.curve_certificate and %.*s.curve_clients are set together, or neither",
+             group, curve->path, group, curve->path);
+    if (curve->certificate[0] != '\0' && curve->certificate[0] != '/')
+        tell(to, curve->path, "%.*s.curve_certificate = \"%s\" must be an absolute path", group, curve->path,
+             curve->certificate);
+    if (curve->clients[0] != '\0' && curve->clients[0] != '/')
+        tell(to, curve->path, "%.*s.curve_clients = \"%s\" must be an absolute path", group, curve->path,
+             curve->clients);
+    return curve->certificate[0] != '\0';
 }
 
-/* `more`: bytes that are put behind it. */
-static void check_ipc(const char *path, const char *endpoint, size_t more, struct listener *to)
+/* `open`: who comes over loopback need not prove himself. */
+static void check_listen(const char *path, const char *text, bool open, bool curve, struct listener *to)
 {
-    const char *file = endpoint + strlen(IPC);
+    struct endpoint endpoint;
+    struct err err;
+    int group = (int)strcspn(path, ".");
 
-    if (strlen(file) + more > SOCKET_PATH_MAX)
-        tell(to, path, "%s: the path of a socket has %zu bytes, the most is %d", path,
-             strlen(file) + more, SOCKET_PATH_MAX);
-    else if (file[0] != '/')
-        tell(to, path, "%s = \"%s\" must be an absolute path", path, endpoint);
-}
-
-static void check_ingest(const char *path, const char *endpoint, int64_t processes, struct listener *to)
-{
-    if (begins(endpoint, IPC))
-        check_ipc(path, endpoint, processes > 1 ? strlen(BEHIND_A_PATH) : 0, to);
-    else if (!begins(endpoint, TCP))
-        tell(to, path, "%s = \"%s\" must begin with ipc:// or tcp://", path, endpoint);
-    else if (processes > 1)
-        tell(to, path, "%s = \"%s\": several aggregators cannot listen on one tcp:// address yet.  Set "
-             "aggregator.processes = 1, or an ipc:// path: the others add .1, .2... to it", path, endpoint);
-    else if (!loopback(endpoint))
-        tell(to, path, "%s = \"%s\": without CURVE only loopback may be listened on", path, endpoint);
+    if (endpoint_read(text, &endpoint, &err) < 0)
+        tell(to, path, "%s: %s", path, err.text);
+    else if (endpoint_is_tcp(&endpoint) && !curve && !(open && endpoint.loopback))
+        tell(to, path, "%s = \"%s\" %s: set %.*s.curve_certificate and %.*s.curve_clients "
+             "(spendd --curve-keys makes them)", path, text,
+             open ? "is reached from other machines and needs CURVE" : "needs CURVE, on loopback too",
+             group, path, group, path);
 }
 
 static void check_endpoints(const struct settings *s, struct listener *to)
 {
-    check_ingest("ingest.acked", s->ingest_acked, s->aggregator_processes, to);
+    const struct curve ingest = {"ingest.curve_certificate", s->ingest_curve_certificate,
+                                 s->ingest_curve_clients};
+    const struct curve admin = {"admin.curve_certificate", s->admin_curve_certificate,
+                                s->admin_curve_clients};
+    bool proven = check_curve(&ingest, to);
+
+    check_listen("ingest.acked", s->ingest_acked, true, proven, to);
     if (strcmp(s->ingest_unacked, "off") != 0)
-        check_ingest("ingest.unacked", s->ingest_unacked, s->aggregator_processes, to);
-    if (!begins(s->admin_listen, IPC))
-        tell(to, "admin.listen", "admin.listen = \"%s\" must begin with ipc://", s->admin_listen);
-    else
-        check_ipc("admin.listen", s->admin_listen, 0, to);
+        check_listen("ingest.unacked", s->ingest_unacked, true, proven, to);
+    check_listen("admin.listen", s->admin_listen, false, check_curve(&admin, to), to);
     if (strcmp(s->ingest_acked, s->ingest_unacked) == 0)
         tell(to, "ingest.unacked", "ingest.unacked is the same endpoint as ingest.acked");
 }
@@ -203,6 +227,10 @@ unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg
     if (!s->dedupe_database)
         tell(&to, "dedupe.database", "dedupe.database = false: an event that is sent again after %" PRId64
              " s, or to another instance, is counted again", s->dedupe_seconds);
+    if (!s->dedupe_database && s->aggregator_processes > 1)
+        tell(&to, "aggregator.processes", "aggregator.processes = %" PRId64 " with dedupe.database = false: "
+             "an event that is sent again over a new connection may reach another aggregator, and is "
+             "counted again", s->aggregator_processes);
     if (s->spool_allow_volatile)
         tell(&to, "spool.allow_volatile", "spool.allow_volatile = true: on a volatile spool an acknowledged "
              "event is lost with the machine");

@@ -7,8 +7,6 @@
 
 #include "common/config/settings.h"
 
-#define SOCKET_PATH_MAX 107 /* sun_path without its NUL */
-
 /* Fills in what was left empty: instance, ingest.acked, ingest.unacked, admin.listen. */
 void settings_derive(struct settings *settings, const char *host_name);
 
