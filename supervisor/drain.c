@@ -98,6 +98,8 @@ void drain_check(struct supervisor *supervisor, mono_t now)
         return;
     while (supervisor->step < last_step() && step_gone(supervisor, supervisor->step))
         begin_step(supervisor, supervisor->step + 1);
+    if (supervisor->step > 1)
+        listen_close(&supervisor->listeners); /* who would have accepted has left */
     if (!supervisor->leaving && mono_reached(now, supervisor->drain_at)) {
         log_warn("drain_late", "step=%u", supervisor->step);
         supervisor->drain_at = mono_after_ms(now, LAST_ANSWERS_MS);

@@ -14,6 +14,9 @@
 #include "common/config/settings.h"
 
 #define LISTENERS_MAX 2
+/* Descriptors of a worker that listens, besides its connections: its own, and those that are accepted
+ * before it notices that it has too many. */
+#define LISTEN_FILES_BESIDES 1280
 
 struct listeners {
     int fd[LISTENERS_MAX]; /* -1: switched off */

@@ -90,8 +90,9 @@ void slot_send_level(const struct supervisor *supervisor, struct slot *slot)
 static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *slot, int theirs,
                         struct err *err)
 {
-    int fds[3 + ROSTER_SLOTS_MAX] = {theirs, slot->page, supervisor->lock};
+    int fds[3 + ROSTER_SLOTS_MAX + LISTENERS_MAX] = {theirs, slot->page, supervisor->lock};
     char title[48];
+    unsigned listens;
     struct spawn_order order = {.image = supervisor->images[slot->row],
                                 .title = title,
                                 .fds = fds,
@@ -102,6 +103,10 @@ static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *
     if (roster_table[slot->row].pages == PAGES_ALL)
         for (unsigned i = 0; i < supervisor->count; i++)
             fds[order.fd_count++] = supervisor->slots[i].page_readonly;
+    listens = listen_give(&supervisor->listeners, slot->row, fds + order.fd_count);
+    order.fd_count += listens;
+    if (listens > 0)
+        order.files = supervisor->settings.ingest_max_connections + LISTEN_FILES_BESIDES;
     return spawn(&order, err);
 }
 

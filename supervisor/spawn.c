@@ -52,6 +52,19 @@ static int limit_data(int64_t bytes)
 #endif
 }
 
+/* The hard limit is the operator's: a worker that gets less than it wants sees that, and lives with it. */
+static int limit_files(int64_t files)
+{
+    struct rlimit limit;
+
+    if (files == 0)
+        return 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    limit.rlim_cur = (rlim_t)files < limit.rlim_max ? (rlim_t)files : limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Signals as a new process has them: our mask and our SIG_IGN would survive exec. */
 static void reset_signals(void)
 {
@@ -91,7 +104,7 @@ static _Noreturn void become(const struct spawn_order *order)
 
     reset_signals();
     if (image >= 0 && nothing >= 0 && dup2(nothing, STDIN_FILENO) == STDIN_FILENO &&
-        place_fds(order) == 0 && limit_data(order->data_bytes) == 0)
+        place_fds(order) == 0 && limit_files(order->files) == 0 && limit_data(order->data_bytes) == 0)
         fexecve(image, argv, environment);
     _exit(EXIT_EXEC);
 }

@@ -19,6 +19,7 @@ struct spawn_order {
     const int *fds;      /* become 3, 4, 5... in this order */
     unsigned fd_count;
     int64_t data_bytes;  /* RLIMIT_DATA */
+    int64_t files;       /* RLIMIT_NOFILE, as far as we may; 0: as it is */
 };
 
 /* The pid, or -1.  The child starts with an empty environment and these descriptors only. */

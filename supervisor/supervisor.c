@@ -79,23 +79,29 @@ static int make_slot(struct supervisor *supervisor, unsigned number, struct err 
     return make_page(slot, err);
 }
 
+/* 0, or what to leave with. */
 static int make(struct supervisor *supervisor, struct err *err)
 {
+    int opened;
+
     gate_init(&supervisor->database);
     supervisor->started = wall_now();
     supervisor->drain_at = mono_never();
     supervisor->count = roster_slots(&supervisor->settings);
-    if (supervisor->count > ROSTER_SLOTS_MAX || roster_rows > COUNT_OF(supervisor->images))
-        return err_set(err, "too many workers");
+    if (supervisor->count > ROSTER_SLOTS_MAX || roster_rows > COUNT_OF(supervisor->images)) {
+        err_set(err, "too many workers");
+        return EXIT_TEMPORARY;
+    }
     for (unsigned row = 0; row < roster_rows; row++) {
         supervisor->images[row] = spawn_open(roster_table[row].name, err);
         if (supervisor->images[row] < 0)
-            return -1;
+            return EXIT_TEMPORARY;
     }
     for (unsigned i = 0; i < supervisor->count; i++)
         if (make_slot(supervisor, i, err) < 0)
-            return -1;
-    return 0;
+            return EXIT_TEMPORARY;
+    opened = listen_open(&supervisor->listeners, &supervisor->settings, err);
+    return opened == 0 ? 0 : opened == -2 ? EXIT_CONFIGURATION : EXIT_TEMPORARY;
 }
 
 /* --- one turn ------------------------------------------------------------------------------------- */
@@ -241,6 +247,7 @@ static void run(struct supervisor *supervisor)
 static int take_place(struct supervisor *supervisor)
 {
     struct err err;
+    int code = EXIT_TEMPORARY;
 
     unit_open(&supervisor->unit);
     supervisor->signals = take_signals(&err);
@@ -249,10 +256,12 @@ static int take_place(struct supervisor *supervisor)
         supervisor->lock = place_take(&supervisor->settings, &supervisor->unit, supervisor->signals, &err);
     if (supervisor->lock == -2)
         return EXIT_ASKED;
-    if (supervisor->lock >= 0 && make(supervisor, &err) == 0)
+    if (supervisor->lock >= 0)
+        code = make(supervisor, &err);
+    if (code == 0)
         return -1;
     log_error("supervisor_not_started", "error=\"%s\"", err.text);
-    return EXIT_TEMPORARY;
+    return code;
 }
 
 int supervisor_run(const struct settings *settings, const char *config)
@@ -267,6 +276,7 @@ int supervisor_run(const struct settings *settings, const char *config)
     code = take_place(supervisor);
     if (code < 0) {
         run(supervisor);
+        listen_close(&supervisor->listeners);
         code = supervisor->code;
     }
     free(supervisor); /* descriptors go with the process */

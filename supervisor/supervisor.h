@@ -13,6 +13,7 @@
 #include "supervisor/backoff.h"
 #include "supervisor/child.h"
 #include "supervisor/gate.h"
+#include "supervisor/listen.h"
 #include "supervisor/orders.h"
 #include "supervisor/unit.h"
 #include "supervisor/pause.h"
@@ -54,6 +55,7 @@ struct supervisor {
     int signals; /* signalfd */
     int lock;
     int images[32]; /* executable of each row */
+    struct listeners listeners;
     struct slot slots[ROSTER_SLOTS_MAX];
     unsigned count;
     struct gate database;

@@ -180,10 +180,24 @@ struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *end
         return NULL;
     socket->message = message;
     socket->arg = arg;
+    socket->listener = limits->listener;
     if (bus_socket_bind(socket, endpoint, limits->socket_mode, err) != 0)
         bus_drop(&socket);
     stay_awake(bus);
     return socket;
+}
+
+int bus_listen(struct bus_socket *socket, bool listening, struct err *err)
+{
+    stay_awake(socket->bus);
+    if (listening == socket->listening || socket->listener == 0)
+        return 0;
+    if (listening)
+        return bus_socket_bind(socket, socket->endpoint, 0, err);
+    if (zmq_unbind(socket->zmq, socket->endpoint) != 0)
+        return err_errno(err, "cannot stop listening at %s", socket->endpoint);
+    socket->listening = false;
+    return 0;
 }
 
 void bus_drop(struct bus_socket **socket)

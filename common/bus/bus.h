@@ -45,6 +45,7 @@ struct bus_limits {
     int high_water;            /* messages; 0: ZeroMQ's default */
     int send_high_water;       /* the same for what we send alone; 0: high_water */
     int socket_mode;           /* ipc file mode, 0: as made */
+    int listener;              /* inherited, already listening; its file stays.  0: bind ourselves */
 };
 
 /* One context per process.  `runtime_dir` is where the channels' endpoints live.  bus_close
@@ -65,6 +66,10 @@ struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *end
                             const struct bus_limits *limits, bus_message_fn *message, void *arg,
                             struct err *err);
 void bus_drop(struct bus_socket **socket);
+
+/* Stops accepting and accepts again, for a socket with an inherited listener: connections stay, and who
+ * comes meanwhile waits in the listener's backlog or goes to another process that accepts there. */
+int bus_listen(struct bus_socket *socket, bool listening, struct err *err) MUST_CHECK;
 
 /* Stops and resumes reading (back-pressure: the peer's queue fills, nothing is lost). */
 void bus_pause(struct bus_socket *socket, bool paused);

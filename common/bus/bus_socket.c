@@ -11,10 +11,12 @@
 #include "common/bus/bus_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zmq.h>
 
 /* One look at one socket ends after this many messages or bytes: some milliseconds of work. */
@@ -131,12 +133,27 @@ static int check_path(const char *endpoint, struct err *err)
     return 0;
 }
 
+/* libzmq closes the descriptor that it is given when it stops listening: it gets one of its own. */
+static int lend_listener(struct bus_socket *socket, struct err *err)
+{
+    int own = fcntl(socket->listener, F_DUPFD_CLOEXEC, 0);
+
+    if (own < 0)
+        return err_errno(err, "a listening socket of ours");
+    if (zmq_setsockopt(socket->zmq, ZMQ_USE_FD, &own, sizeof own) == 0)
+        return 0;
+    err_errno(err, "ZeroMQ refuses a listening socket");
+    close(own);
+    return -1;
+}
+
 int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode, struct err *err)
 {
+    size_t size = sizeof socket->endpoint;
     mode_t before = 0;
     int result, saved;
 
-    if (check_path(endpoint, err) != 0)
+    if (socket->listener > 0 ? lend_listener(socket, err) != 0 : check_path(endpoint, err) != 0)
         return -1;
     /* By umask and not by chmod: there is no moment with another mode.  zmq_bind makes the file in
      * this thread. */
@@ -147,7 +164,12 @@ int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode, s
     if (mode != 0)
         umask(before);
     errno = saved;
-    return result == 0 ? 0 : err_errno(err, "cannot bind %s", endpoint);
+    if (result != 0)
+        return err_errno(err, "cannot bind %s", endpoint);
+    if (zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0)
+        return err_errno(err, "ZeroMQ does not say where it listens");
+    socket->listening = true;
+    return 0;
 }
 
 int bus_socket_connect(struct bus_socket *socket, const char *endpoint, struct err *err)

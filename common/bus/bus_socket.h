@@ -15,6 +15,9 @@ struct bus_socket {
     struct watch *watch;     /* of ZMQ_FD: only wakes the loop, the look does the work */
     bus_message_fn *message; /* NULL: this socket is never read */
     void *arg;
+    int listener;       /* inherited; 0: none */
+    char endpoint[192]; /* where it was bound, as libzmq names it */
+    bool listening;
     bool paused;
     bool dead; /* dropped during a look; closed when it is over */
 };

@@ -36,11 +36,6 @@ static void PRINTF_LIKE(3, 4) tell(struct listener *listener, const char *path, 
     listener->say(listener->arg, path, text);
 }
 
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
 static void fill(char *field, size_t size, const char *before, const char *middle, const char *after)
 {
     if (field[0] == '\0')

@@ -395,6 +395,11 @@ const struct stats_page *harness_page(const struct harness *harness, unsigned sl
     return slot < harness->page_count ? harness->pages[slot] : NULL;
 }
 
+int harness_listener(const struct harness *harness, unsigned number)
+{
+    return FD_INHERITED + (int)(harness->page_count + number);
+}
+
 struct watch *harness_watch(struct harness *harness, int fd, short events, watch_fn *ready, void *arg)
 {
     return loop_watch(&harness->loop, fd, events, ready, arg);

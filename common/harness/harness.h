@@ -21,7 +21,8 @@
 
 enum { EXIT_ASKED = 0, EXIT_TEMPORARY = 75, EXIT_CONFIGURATION = 78 };
 /* FD_LOCK holds the flock of runtime_dir/lock: a new supervisor waits until the last worker of a dead
- * one has left.  FD_INHERITED: the first of every slot's page of counters, for PAGES_ALL. */
+ * one has left.  FD_INHERITED: the first of every slot's page of counters, for PAGES_ALL; behind them the
+ * listening sockets that the supervisor keeps for this worker (supervisor/listen.c). */
 enum { FD_SUPERVISOR = 3, FD_STATS = 4, FD_LOCK = 5, FD_INHERITED = 6 };
 
 struct harness;
@@ -66,6 +67,9 @@ struct stats_page *harness_stats(const struct harness *harness);
  * indexes are roster.h's (roster_slot with harness_settings).  Others: count 0. */
 unsigned harness_pages(const struct harness *harness);
 const struct stats_page *harness_page(const struct harness *harness, unsigned slot);
+
+/* Descriptor of the listening socket `number`; stays open, others hold it too. */
+int harness_listener(const struct harness *harness, unsigned number);
 
 /* The functions below that return a pointer never return NULL: no memory aborts. */
 

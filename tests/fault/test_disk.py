@@ -92,25 +92,6 @@ def test_a_disk_that_refuses_for_a_while(stack, faulty, name, number):
     assert instance.pid("aggregator") == pid
 
 
-def test_a_lane_that_nobody_will_hold_is_adopted(place):
-    """Two aggregators, both stores down; then one: what the second had acknowledged is counted all the same."""
-    stack = Stack(place)
-    instance = stack.spendd(aggregator__processes=2, seal__ms=200).start()
-    ends = [instance.ingest, instance.ingest + ".1"]
-    producer = load(ends, "adopted", window=32)
-    answers(producer, 60, [instance])
-    producer.stop()
-    instance.kill_all()
-    assert any("/lane-1/" in path for path in sealed_files(instance))
-    instance.write_config(aggregator__processes=1)
-    stack.start()
-    instance.start()
-    conservation.assert_conserved(stack.postgres, producer.outcome, logs=stack.logs, strict=False)
-    assert "lane_adopted" in instance.log_text()
-    wait_until(lambda: unapplied(instance) == 0, 20, "an applied spool", stack.logs)
-    stack.close()
-
-
 def test_a_name_is_on_the_disk_before_its_batch_is_pushed(stack, faulty):
     """Killed between the seal's rename and the directory's sync; the next life finds the sealed name and pushes it;
     then the power goes, and takes every rename that no sync of the directory has followed.  Had the seal's been

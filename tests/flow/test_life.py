@@ -1,5 +1,4 @@
 """One instance from its first start to its last word: nothing dies here that was not asked to."""
-import itertools
 import json
 import os
 
@@ -9,7 +8,7 @@ from lib import conservation
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.processes import stat_of
-from lib.producer import Asker, Outcome, Producer, payload_of, push_unacked
+from lib.producer import Asker, Producer, payload_of, push_unacked
 from lib.waiting import wait_until
 
 
@@ -116,22 +115,6 @@ def test_unacked_ingest_counts_and_keeps_what_it_refuses(stack):
     wait_until(lambda: conservation.settled(stack.postgres, 90), 30, "90 events", stack.logs)
     report = conservation.examine(stack.postgres, sent, sent)
     assert report.ok and report.figures["dead letters"] == 1, report.table()
-
-
-def test_several_aggregators_share_the_work(stack):
-    """The second one listens beside the first: a path has one owner.  Each has its own spool."""
-    instance = stack.spendd(aggregator__processes=2).start(ready=WORKERS)
-    wait_until(lambda: [row["state"] for row in instance.status()["workers"] if row["name"] == "aggregator"]
-               == ["READY", "READY"], 20, "two aggregators", stack.logs)
-    assert len(instance.pids("aggregator")) == 2
-    outcome = Outcome()
-    stream = [*batches(Generator(6, "two").events(600), 10)]
-    producers = [Producer(instance.ingest + (".1" if lane % 2 else ""), itertools.islice(stream, lane, None, 4),
-                          outcome).start() for lane in range(4)]
-    for producer in producers:
-        producer.wait(40, stack.logs)
-    assert all(any(files for _, _, files in os.walk(os.path.join(instance.spool, lane))) for lane in ("lane-0", "lane-1"))
-    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
 
 
 def test_spend_log_off_counts_exactly(stack):

@@ -196,37 +196,39 @@ static void on_tick(void *arg)
     timer_in_ms(a->tick, TICK_MS);
 }
 
-/* "ipc://.../ingest.sock", and ".1", ".2"... behind it for the others: a path has one owner. */
-static void endpoint(const struct aggregator *a, const char *given, const char *name, char text[192])
-{
-    int used;
-
-    if (given[0] != '\0')
-        used = snprintf(text, 160, "%s", given);
-    else
-        used = snprintf(text, 160, "ipc://%s/%s", a->settings->runtime_dir, name);
-    if (a->lane.index > 0 && strncmp(text, "ipc://", 6) == 0)
-        snprintf(text + used, 192 - (size_t)used, ".%u", a->lane.index);
-}
-
-static int bind_ingest(struct aggregator *a, struct err *err)
+/* The sockets listen already, in the supervisor and in every aggregator: who connects while one of us is
+ * away is accepted by another one, or waits. */
+static struct bus_socket *bind_one(struct aggregator *a, enum bus_kind kind, unsigned number, struct err *err)
 {
     const struct settings *s = a->settings;
     /* Twice the limit: a message somewhat too large is answered, a larger one cut off. */
     const struct bus_limits limits = {.max_message_bytes = 2 * s->ingest_max_message_bytes,
                                       .send_high_water = REPLIES_HIGH_WATER,
-                                      .socket_mode = 0660};
-    char text[192];
+                                      .listener = harness_listener(a->harness, number)};
 
-    endpoint(a, s->ingest_acked, "ingest.sock", text);
-    a->ingest.acked = bus_bind(a->bus, BUS_ROUTER, text, &limits, ingest_acked, &a->ingest, err);
+    if (kind == BUS_ROUTER)
+        return bus_bind(a->bus, kind, s->ingest_acked, &limits, ingest_acked, &a->ingest, err);
+    return bus_bind(a->bus, kind, s->ingest_unacked, &limits, ingest_unacked, &a->ingest, err);
+}
+
+static int bind_ingest(struct aggregator *a, struct err *err)
+{
+    a->ingest.acked = bind_one(a, BUS_ROUTER, 0, err);
     if (a->ingest.acked == NULL)
         return -1;
-    if (strcmp(s->ingest_unacked, "off") == 0)
+    if (strcmp(a->settings->ingest_unacked, "off") == 0)
         return 0;
-    endpoint(a, s->ingest_unacked, "ingest-unacked.sock", text);
-    a->ingest.unacked = bus_bind(a->bus, BUS_PULL, text, &limits, ingest_unacked, &a->ingest, err);
+    a->ingest.unacked = bind_one(a, BUS_PULL, 1, err);
     return a->ingest.unacked == NULL ? -1 : 0;
+}
+
+static void listen_to_new(struct aggregator *a, bool listening)
+{
+    struct err err;
+
+    if (bus_listen(a->ingest.acked, listening, &err) != 0 ||
+        (a->ingest.unacked != NULL && bus_listen(a->ingest.unacked, listening, &err) != 0))
+        log_error("listen_failed", "listening=%d error=\"%s\"", listening, err.text);
 }
 
 /* A recovery of many segments on a slow disk takes longer than the supervisor's patience. */
@@ -381,6 +383,9 @@ static void aggregator_drain(void *self, mono_t deadline)
     }
     a->draining = true;
     a->spool.seal_now = true;
+    /* Whoever connects now is better served by the others.  Alone we take him, and tell him to wait. */
+    if (a->settings->aggregator_processes > 1)
+        listen_to_new(a, false);
     a->ingest.refusing = refusing(a, mono_now());
 }
 
