@@ -3,6 +3,7 @@ aggregator accepts on them and has a lane of the spool of its own.
 """
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,12 +34,12 @@ def producer_of(instance, pid, endpoint, name, outcome, **more):
     """A producer whose connection is accepted by that one of the aggregators: the others are stopped for as long."""
     others = [other for other in instance.pids("aggregator") if other != pid]
     for other in others:
-        processes.send(other, 19)
+        processes.send(other, signal.SIGSTOP)
     begun = outcome.messages
     producer = Producer(endpoint, stream(name), outcome, **more).start()
     wait_until(lambda: outcome.messages > begun, 20, "an answer", [producer, instance])
     for other in others:
-        processes.send(other, 18)
+        processes.send(other, signal.SIGCONT)
     return producer
 
 
@@ -67,24 +68,32 @@ def raw_connect(endpoint):
 
 
 class Connecting:
-    """Connects again and again in a thread, and keeps every refusal."""
+    """Connects again and again, each time until it is greeted, and keeps every refusal.  A connection whose
+    aggregator is killed ends: that is no refusal."""
 
     def __init__(self, endpoint):
-        self.endpoint, self.made, self.refused, self.end = endpoint, 0, [], False
+        self.endpoint, self.greeted, self.cut, self.refused, self.end = endpoint, 0, 0, [], False
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self):
         while not self.end:
             try:
-                raw_connect(self.endpoint).close()
-                self.made += 1
+                made = raw_connect(self.endpoint)
             except OSError as error:
                 self.refused.append(error)
+                continue
+            with made:
+                try:
+                    greeting = made.recv(10)
+                except ConnectionResetError:
+                    greeting = b""
+            self.greeted += greeting != b""
+            self.cut += greeting == b""
 
     def stop(self):
         self.end = True
-        self.thread.join(20)
+        self.thread.join(30)
         return self.refused
 
 
@@ -99,10 +108,10 @@ def test_one_address_several_aggregators_and_kills(stack, kind):
     producers = [producer_of(instance, pid, endpoint, f"{kind}{pid}", outcome, window=8, resend_s=1, rate=60) for pid in pids]
     connecting = Connecting(endpoint)
     for _ in range(6):
-        for pid in instance.pids("aggregator")[:1]:
-            made, answered = connecting.made, outcome.messages
-            processes.send(pid, 9)
-            wait_until(lambda: connecting.made > made + 50 and outcome.messages > answered + 10, 30, "connections", [instance])
+        greeted, answered = connecting.greeted, outcome.messages
+        processes.send(instance.pids("aggregator")[0], signal.SIGKILL)  # the one that lives longer
+        wait_until(lambda: connecting.greeted > greeted + 50 and outcome.messages > answered + 10, 30, "connections", [instance])
+        ready(instance, 2)
     assert not connecting.stop(), connecting.refused[:3]
     for producer in producers:
         producer.finish_source()
@@ -116,13 +125,15 @@ def test_one_address_several_aggregators_and_kills(stack, kind):
     assert refused.value.errno in (errno.ECONNREFUSED, errno.ENOENT)
 
 
-def test_the_only_aggregator_is_killed_and_connections_wait(stack):
-    """Nobody is there to accept, and nobody is refused: the backlog waits for the next life."""
-    instance = stack.spendd(supervisor__backoff_min_ms=2000, supervisor__flap_deaths=1).start(ready=WORKERS)
-    instance.kill("aggregator")
+def test_connections_wait_while_nobody_accepts(stack):
+    """The only aggregator is gone, and nobody is refused: the backlog waits for the next life."""
+    instance = stack.spendd().start(ready=WORKERS)
+    assert instance.ask("stop", "aggregator")[0] == 200
+    wait_until(lambda: not instance.pids("aggregator"), 20, "its end", [instance])
     waiting = [raw_connect(instance.ingest) for _ in range(50)]
-    assert not instance.pids("aggregator"), "it is back already: this shows nothing"
-    outcome = Producer(instance.ingest, stream("wait", 100)).start().wait(40, stack.logs)
+    producer = Producer(instance.ingest, stream("wait", 100)).start()
+    assert not instance.pids("aggregator") and instance.ask("start", "aggregator")[0] == 200
+    outcome = producer.wait(40, stack.logs)
     for made in waiting:  # accepted at last: ZeroMQ's greeting
         made.settimeout(20)
         assert made.recv(10).startswith(b"\xff")

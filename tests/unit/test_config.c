@@ -1,7 +1,7 @@
 /*
  * test_config.c - bad files and what is said about them; conf/spendd.conf against the table; masks.
  *
- * links: common/config/config.c common/config/settings.c common/config/relations.c common/config/mask.c common/config/nearest.c common/config/widen.c common/config/secret.c common/harness/roster.c common/base/err.c
+ * links: common/config/config.c common/config/settings.c common/config/endpoint.c common/config/relations.c common/config/mask.c common/config/nearest.c common/config/widen.c common/config/secret.c common/harness/roster.c common/base/err.c
  * libs: libconfig
  */
 #include <setjmp.h>
@@ -77,7 +77,7 @@ static const struct {
     {"seal: {", "1: syntax error\n"},
     {"runtime_dir = \"run\";",
      "1: runtime_dir = \"run\" must be an absolute path\n"
-     " ingest.acked: must be an absolute path\n"},
+     " ingest.acked: \"ipc://run/ingest.sock\" must be an absolute path\n"},
     {"lock: {\n ttl_ms = 3000;\n renew_ms = 1001;\n};",
      "3: lock.renew_ms = 1001 is above a third of lock.ttl_ms = 3000\n"},
     {"supervisor: { backoff_min_ms = 20000; };",
@@ -86,12 +86,18 @@ static const struct {
      " ingest.max_age_days = 60 must be smaller than spend_log.keep_days = 60: an event must not outlive"
      " the log rows that tell whether it was counted\n"},
     {"admin: { listen = \"tcp://127.0.0.1:1\"; };",
-     "1: admin.listen = \"tcp://127.0.0.1:1\" must begin with ipc://\n"},
+     "1: admin.listen = \"tcp://127.0.0.1:1\" needs CURVE, on loopback too: set admin.curve_certificate"
+     " and admin.curve_clients (spendd --curve-keys makes them)\n"},
     {"ingest: { acked = \"tcp://0.0.0.0:1\"; };",
-     "1: ingest.acked = \"tcp://0.0.0.0:1\": without CURVE only loopback may be listened on\n"},
-    {"ingest: { acked = \"tcp://127.0.0.1:1\"; };\naggregator: { processes = 2; };",
-     "1: ingest.acked = \"tcp://127.0.0.1:1\": several aggregators cannot listen on one tcp:// address yet."
-     "  Set aggregator.processes = 1, or an ipc:// path: the others add .1, .2... to it\n"},
+     "1: ingest.acked = \"tcp://0.0.0.0:1\" is reached from other machines and needs CURVE: set"
+     " ingest.curve_certificate and ingest.curve_clients (spendd --curve-keys makes them)\n"},
+    {"ingest: { unacked = \"tcp://127.0.0.1.example.com:1\"; };",
+     "1: ingest.unacked: \"127.0.0.1.example.com\" is neither an address nor the name of an interface"
+     " (an IPv6 address stands in brackets; a host name cannot be listened on)\n"},
+    {"ingest: { curve_certificate = \"/x\"; };",
+     "1: ingest.curve_certificate and ingest.curve_clients are set together, or neither\n"},
+    {"ingest: { curve_certificate = \"/x\"; curve_clients = \"y\"; };",
+     "1: ingest.curve_clients = \"y\" must be an absolute path\n"},
     {"dedupe: { ids = 50000000; };",
      "1: an aggregator needs 1737 MiB (dedupe.ids = 50000000 takes 1657 of them),"
      " supervisor.data_limit_mb = 1024 allows less\n"},
