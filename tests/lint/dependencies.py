@@ -24,11 +24,12 @@ ALLOWED = {
     "common/bus": "harness msg stats base",
     "common/redis": "harness stats base config",
     "common/pg": "harness stats base config",
+    "common/errand": "harness json base",
     "common/admin": "bus json base",
     "supervisor": "harness config stats msg base roster",
 }
 SPENDCTL = "admin bus json base"
-WORKER = "admin base batch bus config event harness json money msg pg redis stats roster"
+WORKER = "admin base batch bus config errand event harness json money msg pg redis stats roster"
 
 # header -> where alone it may be included
 DOORS = {

@@ -21,6 +21,7 @@
 #include "common/json/json_put.h"
 #include "workers/control/listeners.h"
 #include "workers/control/orders.h"
+#include "workers/control/relay.h"
 #include "workers/control/status.h"
 
 #include <stdarg.h>
@@ -172,6 +173,7 @@ static void control_close(void *self)
     status_free(&control->status);
     orders_free(&control->orders);
     listeners_free(&control->listeners);
+    relays_free(&control->relays);
     if (control->bus != NULL) {
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
@@ -188,6 +190,7 @@ static int open_parts(struct control *control, struct err *err)
                                       .socket_mode = SOCKET_MODE};
 
     control->out = json_out_new(false);
+    control->relays = relays_new(control);
     control->status = status_new(control->harness, on_status, control, err);
     control->orders = orders_new(control->harness, on_order, control, err);
     control->listeners = listeners_new(control);
@@ -225,6 +228,9 @@ static void control_record(void *self, const struct msg *record)
 {
     struct control *control = self;
 
+    if (record->kind == MSG_gate && strcmp(record->gate.name, "database") == 0)
+        snprintf(control->gate_why, sizeof control->gate_why, "%s",
+                 record->gate.open ? "" : record->gate.why);
     status_record(control->status, record);
     orders_record(control->orders, record);
     listeners_record(control->listeners, record);

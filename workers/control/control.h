@@ -16,6 +16,8 @@ struct control {
     struct status *status;
     struct orders *orders;
     struct listeners *listeners;
+    struct relays *relays;
+    char gate_why[200];   /* why the gate database is closed; "": it is open */
     struct json_out *out; /* for an answer that is written at once: cleared by whoever begins one */
 };
 
