@@ -17,6 +17,7 @@
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
+#include "workers/db_flusher/asked.h"
 
 #include <malloc.h>
 #include <sodium.h>
@@ -48,6 +49,8 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
 
     if (!redis_said(reply, "ok") || reply->items < 5)
         turn_redis_failed(f, "peek", reply, reason);
+    else if (flusher_paused(f))
+        turn_end(f, 0); /* Redis has just said so: the next turn stands back */
     else if (redis_item_number(reply, 3) > 0 ||
              (!f->draining && mono_reached(mono_now(), f->audit_due)))
         queue_holder(&f->queue, on_holder, f);
@@ -55,6 +58,35 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
         hold_leave(f);
     else
         turn_end_calmly(f);
+}
+
+/* Paused, by the operator or for the fleet, or stepped down. */
+static bool stands_back(struct flusher *f)
+{
+    bool paused = flusher_paused(f), stands = paused || asked_to_stand_back(f);
+
+    if (stands)
+        harness_status(f->harness, paused ? "paused by the operator" : "stepped down for a while");
+    else if (f->stood_back)
+        harness_status(f->harness, "database ready");
+    f->stood_back = stands;
+    return stands;
+}
+
+/* How long the fleet is to hold, in milliseconds from now. */
+static void on_hold(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct flusher *f = arg;
+
+    (void)reason;
+    if (redis_said(reply, "ok") && reply->items > 1) /* else as it was: it ends by itself */
+        f->hold_ends = mono_after_ms(mono_now(), redis_item_number(reply, 1));
+}
+
+static void on_hold_only(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    on_hold(arg, reply, reason);
+    turn_end_calmly(arg);
 }
 
 static void turn(void *arg)
@@ -71,13 +103,23 @@ static void turn(void *arg)
             hold_leave(f);
         else
             turn_end_calmly(f);
+    } else if (schema_install(f->schema)[0] && asked_due(f)) {
+        asked_turn(f);
+    } else if (stands_back(f)) {
+        hold_give_up(f);
+        if (f->draining)
+            hold_leave(f);
+        else
+            queue_hold(&f->queue, on_hold_only, f);
     } else if (!schema_install(f->schema)[0]) {
         database_ensure(f); /* first start: an empty database gets its schema before the first event */
     } else if (lease_held(&f->lease, f->turn_began)) {
+        queue_hold(&f->queue, on_hold, f); /* answered before the queue is read */
         database_ensure(f);
     } else {
         if (f->lease.state == LEASE_HELD && lease_unanswered(&f->lease, f->turn_began))
             hold_lost(f);
+        queue_hold(&f->queue, on_hold, f);
         queue_peek(&f->queue, 0, 0, on_look, f);
     }
 }
@@ -100,9 +142,15 @@ static void record(void *self, const struct msg *msg)
 {
     struct flusher *f = self;
 
-    if (msg->kind != MSG_gate || strcmp(msg->gate.name, "database") != 0)
+    if (msg->kind == MSG_pause && strcmp(msg->pause.what, "flush") == 0) {
+        f->paused = msg->pause.left_ms != 0;
+        f->pause_ends = msg->pause.left_ms < 0 ? mono_never()
+                                               : mono_after_ms(mono_now(), msg->pause.left_ms);
+    } else if (msg->kind == MSG_gate && strcmp(msg->gate.name, "database") == 0) {
+        f->gate_closed = !msg->gate.open;
+    } else {
         return;
-    f->gate_closed = !msg->gate.open;
+    }
     if (!f->busy && !f->leaving)
         timer_in_ms(f->turn_timer, 0);
 }
@@ -124,6 +172,7 @@ static void close_flusher(void *self)
     f->busy = f->leaving = true;
     pg_close(&f->pg); /* what is outstanding is answered, and ends its turn */
     redis_close(&f->redis);
+    asked_close(&f->asked);
     harness_untimer(&f->turn_timer);
     harness_untimer(&f->renew_timer);
     harness_untimer(&f->idle_timer);
@@ -183,6 +232,8 @@ static void *open_flusher(struct harness *harness, int *code, struct err *err)
     f->turn_timer = harness_timer(harness, turn, f);
     f->renew_timer = harness_timer(harness, hold_renew, f);
     f->idle_timer = harness_timer(harness, database_close_idle, f);
+    f->hold_ends = mono_now();
+    f->asked = asked_open(f);
     timer_in_ms(f->turn_timer, 0);
     timer_in_ms(f->idle_timer, 1000);
     return f;

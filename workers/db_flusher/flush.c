@@ -65,6 +65,7 @@ static const struct step steps[] = {
     {"check", step_ask_check, step_take_check_locked, false},
     {"make_ledger", step_ask_make_ledger, NULL, false},
     {"read_ledger", step_ask_read_ledger, step_take_ledger, false},
+    {"letters", step_ask_letters, step_take_letters, false},
     {"insert_log", step_ask_insert_log, step_take_insert, true},
     {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true},
     {"look", step_ask_look, step_take_look, false},

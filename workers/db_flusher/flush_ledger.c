@@ -52,7 +52,7 @@ static int compare_batches(struct flush *flush)
         const struct load_epoch *epoch;
         int have;
 
-        if (batch->kind == BATCH_CORRUPT)
+        if (batch->kind != BATCH_WHOLE)
             continue;
         epoch = load_epoch(load, batch->identity.epoch);
         have = epoch->applied ? ranges_have(epoch->applied, batch->identity.seq) : 0;

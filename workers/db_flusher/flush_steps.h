@@ -31,6 +31,10 @@ int step_take_ledger(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_advance(struct flush *flush);
 int step_take_advance(struct flush *flush, const struct pg_answer *answer);
 
+/* flush_letters.c */
+bool step_ask_letters(struct flush *flush);
+int step_take_letters(struct flush *flush, const struct pg_answer *answer);
+
 /* flush_up.c */
 int step_take_copy(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_copy_log(struct flush *flush);

@@ -20,6 +20,7 @@ struct flusher {
     struct schema *schema;
     struct flush *flush;
     struct attempt *attempt;
+    struct asked *asked;
     struct queue queue;
     struct lease lease;
     struct load load;
@@ -28,6 +29,10 @@ struct flusher {
     bool busy;            /* a turn is under way */
     bool gate_closed, draining, leaving, stood_down, auditing, renewing, unlocked, newer;
     mono_t turn_began, empty_since, schema_due, audit_due, pg_used, target_said;
+    bool paused;          /* by the operator (spendctl pause flush), until pause_ends */
+    mono_t pause_ends;
+    bool stood_back;      /* in the last turn */
+    mono_t hold_ends;     /* the same for the whole fleet, as Redis said when last asked */
     int64_t waiting;      /* batches in the queue when last read */
     int64_t limit;        /* batches of the next flush */
     int64_t statement_ms; /* of the next flush */
@@ -66,6 +71,8 @@ void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_less(struct flusher *f); /* the next flush takes half */
+
+bool flusher_paused(const struct flusher *f); /* by the operator: nothing is written to PostgreSQL */
 
 extern const struct worker migrate_task; /* migrate.c */
 

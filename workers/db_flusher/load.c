@@ -244,9 +244,35 @@ enum load_added load_add(struct load *load, const void *data, size_t bytes)
     return LOAD_ADDED;
 }
 
+int load_add_letter(struct load *load, int64_t letter, const struct identity *identity, uint32_t n,
+                    const void *record, size_t bytes)
+{
+    unsigned char *copy = load->bytes + load->bytes_used;
+    struct load_dead where = {.record = copy, .bytes = bytes, .batch = (uint32_t)load->batches, .n = n};
+    struct load_batch *batch;
+    struct event event;
+    struct err err;
+
+    if (bytes > load->bytes_room - load->bytes_used)
+        return -1;
+    memcpy(copy, record, bytes);
+    if (event_decode(&event, copy, bytes, &err) != 0)
+        return 1;
+    batch = more(&load->batch, &load->batches, &load->batch_room, sizeof *batch);
+    if (!batch)
+        return -1;
+    load->bytes_used += bytes;
+    batch->kind = BATCH_LETTER;
+    batch->identity = *identity;
+    batch->letter = letter;
+    batch->first = load->events;
+    batch->events = 1;
+    return add_event(load, &event, where);
+}
+
 bool load_batch_active(const struct load_batch *batch)
 {
-    return batch->kind == BATCH_WHOLE && !batch->again && !batch->applied;
+    return batch->kind != BATCH_CORRUPT && !batch->again && !batch->applied;
 }
 
 bool load_event_active(const struct load *load, const struct load_event *event)

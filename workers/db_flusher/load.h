@@ -37,7 +37,8 @@ struct load_event {
     unsigned char digest[8];  /* of spend, api_key, model: what makes a repeat a conflict */
 };
 
-enum batch_kind { BATCH_WHOLE, BATCH_CORRUPT };
+/* BATCH_LETTER: one event out of the dead letters, under the identity of the batch that it came in. */
+enum batch_kind { BATCH_WHOLE, BATCH_CORRUPT, BATCH_LETTER };
 
 struct load_batch {
     enum batch_kind kind;
@@ -46,7 +47,8 @@ struct load_batch {
     size_t bytes;
     char sha1[41];   /* of a corrupt one: how the script finds it */
     bool again;      /* the same identity came before in this flush */
-    bool applied;    /* the ledger has it (hypothesis until the row is locked) */
+    bool applied;    /* the ledger has it (hypothesis until the row is locked); of a letter: it is gone */
+    int64_t letter;  /* BATCH_LETTER: its id in dead_letter */
     size_t first, events;
 };
 
@@ -88,6 +90,11 @@ int load_reserve(struct load *load, size_t bytes) MUST_CHECK;
 
 enum load_added { LOAD_ADDED, LOAD_NEWER, LOAD_NO_MEMORY };
 enum load_added load_add(struct load *load, const void *envelope, size_t bytes) MUST_CHECK;
+
+/* A dead letter, to be counted after all.  Room for its bytes must have been reserved.  1: this build
+ * cannot decode it; -1: out of memory. */
+int load_add_letter(struct load *load, int64_t letter, const struct identity *identity, uint32_t n,
+                    const void *record, size_t bytes) MUST_CHECK;
 
 /* Finds repeats among the events of batches that are not applied yet.  -1: out of memory. */
 int load_plan(struct load *load) MUST_CHECK;

@@ -78,6 +78,7 @@ void queue_init(struct queue *queue, struct redis *redis, const struct settings 
     queue->redis = redis;
     snprintf(queue->queue, QUEUE_KEY, "%squeue:0", prefix);
     snprintf(queue->meta, QUEUE_KEY, "%smeta:0", prefix);
+    snprintf(queue->hold, QUEUE_KEY, "%shold:0", prefix);
     snprintf(queue->applied, QUEUE_KEY, "%sapplied:0", prefix);
     snprintf(queue->aside, QUEUE_KEY, "%saside:0", prefix);
     snprintf(queue->lock, QUEUE_KEY, "%slock:0", prefix);
@@ -103,6 +104,13 @@ void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg)
     const char *argv[] = {"GET", queue->lock};
 
     redis_command(queue->redis, 2, argv, NULL, f, arg);
+}
+
+void queue_hold(struct queue *queue, redis_reply_fn *f, void *arg)
+{
+    const char *const words[] = {queue->hold};
+
+    redis_script(queue->redis, REDIS_holds, 1, words, NULL, f, arg);
 }
 
 void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg)

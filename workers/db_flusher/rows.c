@@ -214,8 +214,9 @@ static void dead_event(struct flush *flush, const struct load_event *event)
     struct load_dead dead = {.record = event->body, .bytes = event->bytes, .batch = event->batch,
                              .n = event->n};
 
-    if (!load_event_active(flush->ask.load, event))
-        return;
+    if (!load_event_active(flush->ask.load, event) ||
+        flush->ask.load->batch[event->batch].kind == BATCH_LETTER)
+        return; /* it is one, and stays where it is */
     dead.class = event->fate == FATE_POISON ? "poison" : "conflict";
     strcpy(dead.reason, event->fate == FATE_POISON ? "refused by PostgreSQL for its data"
                                                    : "this id was counted with other contents");

@@ -8,6 +8,7 @@
 
 #include "common/base/jitter.h"
 #include "common/base/log.h"
+#include "workers/db_flusher/asked.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,13 @@
 void flusher_count(struct flusher *f, enum metric metric, int64_t amount)
 {
     stats_add(harness_stats(f->harness), metric, amount);
+}
+
+bool flusher_paused(const struct flusher *f)
+{
+    mono_t now = mono_now();
+
+    return (f->paused && !mono_reached(now, f->pause_ends)) || !mono_reached(now, f->hold_ends);
 }
 
 int64_t turn_jitter(int64_t ms)
@@ -39,6 +47,8 @@ void turn_end_calmly(struct flusher *f)
 
     turn_redis_works(f);
     pause -= turn_jitter(pause / 5);
+    if (asked_due(f))
+        pause = 0; /* an errand waits for the next turn */
     turn_end(f, pause - mono_ms_between(f->turn_began, mono_now()));
 }
 
