@@ -35,7 +35,7 @@ COMMON_SRC := $(wildcard common/*/*.c)
 COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)
 LIBSPENDD  := $(BUILD)/libspendd.a
 
-SPENDCTL_SRC   := supervisor/spendctl.c
+SPENDCTL_SRC   := $(wildcard supervisor/spendctl*.c)
 SUPERVISOR_SRC := $(filter-out $(SPENDCTL_SRC),$(wildcard supervisor/*.c))
 
 WORKER_EXE := $(WORKERS:%=$(BUILD)/libexec/spendd/%)

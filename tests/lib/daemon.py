@@ -281,6 +281,11 @@ class Spendd:
         return subprocess.run([self.program("spendctl"), "--socket", self.admin, *words], capture_output=True,
                               text=True, timeout=patient(timeout_s), check=False)
 
+    def popen(self, *words):
+        """spendctl, not waited for."""
+        return subprocess.Popen([self.program("spendctl"), "--socket", self.admin, *words],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
 
 class Stack:
     """Redis, PostgreSQL and one or more instances on them, in one place."""

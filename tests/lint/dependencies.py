@@ -57,7 +57,7 @@ def room_of(path):
 
 def allowed_for(path):
     room = room_of(path)
-    if path == "supervisor/spendctl.c":
+    if path.startswith("supervisor/spendctl"):
         words = SPENDCTL
     elif room.startswith("workers/"):
         words = WORKER

@@ -191,7 +191,7 @@ static void step_down(struct flusher *f, struct errand *errand)
 {
     const char *words[ERRAND_WORDS_MAX], *time = NULL;
     const struct words_option options[] = {{"--for", &time, NULL}};
-    struct json_out *out = f->asked->out;
+    struct json_out *out;
     int64_t ms = STAND_BACK_MS;
     const char *json, *plain[ERRAND_WORDS_MAX];
     size_t length, count = 0;
@@ -214,13 +214,14 @@ static void step_down(struct flusher *f, struct errand *errand)
     }
     f->asked->stepped_down = mono_after_ms(mono_now(), ms);
     log_info("stepped_down", "for_ms=%lld", (long long)ms);
-    json_clear(out);
+    out = json_out_new(false); /* another errand may have its answer half written */
     json_object(out);
     json_put_bool(out, "stepped_down", true);
     json_put_number(out, "left_to_others_ms", ms);
     json_end(out);
     json = json_text(out, &length);
     errand_done(&errand, 200, json, length);
+    json_out_free(&out);
 }
 
 /* --- waiting -------------------------------------------------------------------------------------- */

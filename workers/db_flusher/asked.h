@@ -25,7 +25,7 @@ struct dead_ask {
     int64_t limit, done;    /* letters: at most; looked at so far */
     int64_t last, from;     /* highest id looked at; before this page */
     int64_t page;           /* letters of this page */
-    int64_t counted, known, kept;
+    int64_t counted, known, kept, left; /* left: kept of this page */
     int again;              /* times that this page failed for now */
     bool newest;            /* first */
 };

@@ -51,7 +51,7 @@ void asked_dead_select(struct flusher *f, bool records)
     text_put(sql, " LIMIT $5::bigint) page) l");
     if (records)
         text_format(sql, " WHERE upto <= %d OR k = 1", ASKED_PAGE_BYTES);
-    text_put(sql, newest ? " ORDER BY id DESC" : " ORDER BY id");
+    text_put(sql, newest ? " ORDER BY l.id DESC" : " ORDER BY l.id");
 }
 
 void asked_dead_values(const struct flusher *f, const char *values[6], char number[2][24])

@@ -15,7 +15,7 @@
  * If we die on any line: nothing happened, or the whole page did; asking again does what is left.  A page
  * whose COMMIT was not answered is looked at again, never assumed.
  *
- *   items  {"left": [{"id", "why"}]}, then {"requeued", "known", "left"}
+ *   items  {"left": [{"id", "why"}]}, one a page, then {"requeued", "known", "left"}
  */
 #include "workers/db_flusher/asked.h"
 
@@ -29,22 +29,36 @@
 
 enum column { ID = 0, CLASS = 2, REASON = 6, EPOCH, SEQ, N, RECORD };
 
+/* What stays of a page is one item, open in asked->out from the page's reading to its end. */
+static void begin_left(struct flusher *f)
+{
+    json_clear(f->asked->out);
+    json_object(f->asked->out);
+    json_key(f->asked->out, "left");
+    json_array(f->asked->out);
+    f->asked->dead.left = 0;
+}
+
 static void left(struct flusher *f, int64_t id, const char *why)
 {
     struct json_out *out = f->asked->out;
 
-    f->asked->dead.kept++;
-    json_clear(out);
-    json_object(out);
-    json_key(out, "left");
-    json_array(out);
+    f->asked->dead.left++;
     json_object(out);
     json_put_number(out, "id", id);
     json_put_text(out, "why", why);
     json_end(out);
-    json_end(out);
-    json_end(out);
-    asked_item(f);
+}
+
+/* The page is over: what stays is told, and the next one is read in a turn of its own. */
+static void end_page(struct flusher *f)
+{
+    f->asked->dead.kept += f->asked->dead.left;
+    json_end(f->asked->out);
+    json_end(f->asked->out);
+    if (f->asked->dead.left > 0)
+        asked_item(f);
+    asked_part_done(f);
 }
 
 static void finish(struct flusher *f)
@@ -94,11 +108,13 @@ static void on_attempt(void *arg, const struct flush_report *report)
         flusher_count(f, METRIC_events_requeued_total, report->counted + report->known);
         count_fates(f);
         f->asked->dead.again = 0;
-        asked_part_done(f);
+        end_page(f);
         return;
     }
     if (report->result != FLUSH_STAND_DOWN && ++f->asked->dead.again <= 3) {
-        f->asked->dead.last = f->asked->dead.from; /* the page is read again: what is gone is done */
+        /* The page is read again: what is gone is done. */
+        f->asked->dead.last = f->asked->dead.from;
+        f->asked->dead.done -= f->asked->dead.page;
         asked_part_done(f);
         return;
     }
@@ -114,7 +130,7 @@ static void attempt(struct flusher *f)
     if (f->asked->dead.page == 0)
         finish(f);
     else if (f->asked->load.events == 0)
-        asked_part_done(f); /* nothing of this page can be counted */
+        end_page(f); /* nothing of this page can be counted */
     else
         attempt_run(f->attempt, &ask, on_attempt, f);
 }
@@ -166,6 +182,7 @@ static void take_page(struct flusher *f, const struct pg_answer *answer)
     struct dead_ask *dead = &f->asked->dead;
     size_t bytes = 1;
 
+    begin_left(f);
     load_clear(&f->asked->load);
     for (int row = 0; row < answer->rows; row++)
         bytes += pg_length(answer, row, RECORD) / 2;

@@ -137,6 +137,12 @@ bool rows_log(struct flush *flush)
     return true;
 }
 
+/* A letter that is refused again: it would find itself among the dead. */
+static bool stays_dead(const struct load *load, const struct load_event *event)
+{
+    return event->fate == FATE_POISON && load->batch[event->batch].kind == BATCH_LETTER;
+}
+
 /* Keys to be put into `seen`, and keys only to be looked up: known ones are proved again. */
 bool rows_ids(struct flush *flush)
 {
@@ -151,7 +157,8 @@ bool rows_ids(struct flush *flush)
     event = &load->event[flush->at++];
     in = rows_event_in(flush, flush->at - 1);
     put = in && rows_puts_seen(flush, event);
-    if (!load_event_active(load, event) || event->fate == FATE_REPEAT || event->fate == FATE_CLASH ||
+    if (stays_dead(load, event) || !load_event_active(load, event) ||
+        event->fate == FATE_REPEAT || event->fate == FATE_CLASH ||
         (event->fate == FATE_COUNT && !put && !(in && flush->deep)))
         return true;
     memcpy(&digest, event->digest, sizeof digest);
