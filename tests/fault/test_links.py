@@ -11,7 +11,7 @@ from lib.commits import PostgresProxy
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.producer import Outcome, Producer
-from lib.proxy import BOTH, DOWN, UP, RedisProxy
+from lib.proxy import DOWN, FAULTS, RedisProxy
 from lib.waiting import patient, wait_until
 
 SEED = 430
@@ -67,21 +67,6 @@ def site(place):
     stack.close()
 
 
-FAULTS = {
-    "delay": lambda proxy, rng: proxy.set("delay", ms=5, to_ms=120),
-    "half_open": lambda proxy, rng: proxy.set("drop", way=BOTH),
-    "half_open_up": lambda proxy, rng: proxy.set("drop", way=UP),
-    "half_open_down": lambda proxy, rng: proxy.set("drop", way=DOWN),
-    "freeze": lambda proxy, rng: proxy.set("freeze"),
-    "blackhole": lambda proxy, rng: (proxy.set("blackhole"), proxy.reset()),
-    "refuse": lambda proxy, rng: (proxy.set("refuse"), proxy.reset()),
-    "turn_away": lambda proxy, rng: (proxy.set("turn_away"), proxy.cut()),
-    "slow_accept": lambda proxy, rng: (proxy.set("slow_accept", ms=100), proxy.reset()),
-    "reset": lambda proxy, rng: proxy.reset(),
-    "cut": lambda proxy, rng: proxy.cut(),
-    "cut_in_a_question": lambda proxy, rng: proxy.arm(rng.choice(("cut", "reset", "hold")), way=UP, after=rng.randrange(9000)),
-    "cut_in_a_reply": lambda proxy, rng: proxy.arm(rng.choice(("cut", "reset", "hold")), way=DOWN, after=rng.randrange(400)),
-}
 HANGS = {"half_open", "half_open_up", "half_open_down", "freeze", "blackhole"}
 
 

@@ -451,3 +451,21 @@ class RedisProxy(Proxy):
     def url(self):
         at = self.address
         return f"unix://{at}?db=0" if isinstance(at, str) else f"redis://{at[0]}:{at[1]}/0"
+
+
+# Everything that a link can do to those who depend on it: name -> begin it.
+FAULTS = {
+    "delay": lambda proxy, rng: proxy.set("delay", ms=5, to_ms=120),
+    "half_open": lambda proxy, rng: proxy.set("drop", way=BOTH),
+    "half_open_up": lambda proxy, rng: proxy.set("drop", way=UP),
+    "half_open_down": lambda proxy, rng: proxy.set("drop", way=DOWN),
+    "freeze": lambda proxy, rng: proxy.set("freeze"),
+    "blackhole": lambda proxy, rng: (proxy.set("blackhole"), proxy.reset()),
+    "refuse": lambda proxy, rng: (proxy.set("refuse"), proxy.reset()),
+    "turn_away": lambda proxy, rng: (proxy.set("turn_away"), proxy.cut()),
+    "slow_accept": lambda proxy, rng: (proxy.set("slow_accept", ms=100), proxy.reset()),
+    "reset": lambda proxy, rng: proxy.reset(),
+    "cut": lambda proxy, rng: proxy.cut(),
+    "cut_in_a_question": lambda proxy, rng: proxy.arm(rng.choice(("cut", "reset", "hold")), way=UP, after=rng.randrange(9000)),
+    "cut_in_a_reply": lambda proxy, rng: proxy.arm(rng.choice(("cut", "reset", "hold")), way=DOWN, after=rng.randrange(400)),
+}
