@@ -4,14 +4,16 @@
  * (PgBouncer in transaction mode must work): no prepared statements, no SET without LOCAL.
  *
  * One thing is asked at a time: pg_query or pg_copy, then its answer, exactly once: PG_OK with the
- * result, or the reason.  A lost connection closes the door; pg_connect opens it again.
- * Names are resolved in a helper thread.
+ * result, or the reason and what it means (refusals.def).  A lost connection closes the door;
+ * pg_connect opens it again.  Names are resolved in a helper thread; every address of every host is
+ * tried in turn, each with its share of the deadline.
  */
 #ifndef SPENDD_PG_PG_H
 #define SPENDD_PG_PG_H
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
+#include "common/pg/pg_refusal.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,8 +31,9 @@ enum pg_outcome {
 /* Borrowed for the call. */
 struct pg_answer {
     enum pg_outcome outcome;
+    enum pg_refusal refusal; /* of REFUSED and LOST */
     char sqlstate[6];
-    const char *text; /* message of the server, or the reason */
+    const char *text; /* message of the server, or the reason; one line */
     const char *tag;  /* command tag, "INSERT 0 12" */
     int64_t affected; /* rows, from the tag; -1 if it has none */
     int rows, columns;
@@ -48,9 +51,9 @@ struct pg_options {
     int64_t connect_ms, socket_timeout_ms;
 };
 
-/* Checks a libpq URI or keywords; foreign query parameters (Prisma's) are taken out, `dropped` (may be
- * NULL) gets their names. */
-int pg_url_check(const char *url, char *dropped, size_t size, struct err *err) MUST_CHECK;
+/* Checks a libpq URI or keywords; `ignored` (may be NULL) gets the names of another engine's parameters
+ * that have no meaning here.  What stands in a file is checked at each connect. */
+int pg_url_check(const char *url, char *ignored, size_t size, struct err *err) MUST_CHECK;
 
 struct pg *pg_open(struct harness *harness, const struct pg_options *options, struct err *err);
 void pg_close(struct pg **pg);
@@ -59,6 +62,9 @@ void pg_connect(struct pg *pg, pg_answer_fn *answer, void *arg);
 void pg_disconnect(struct pg *pg); /* what is outstanding is answered PG_LOST first */
 bool pg_connected(const struct pg *pg);
 bool pg_busy(const struct pg *pg);
+int64_t pg_asked_ms(const struct pg *pg);    /* how long the question under way is open; 0: none is */
+const char *pg_doing(const struct pg *pg);   /* that question in words, for a status; "": none */
+const char *pg_ignored(const struct pg *pg); /* of the URL last connected with; see pg_url_check */
 
 /* One statement (or several without parameters); `timeout_ms` is the client's deadline for it. */
 void pg_query(struct pg *pg, const char *sql, int count, const char *const *values,

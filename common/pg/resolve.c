@@ -1,17 +1,16 @@
 /*
- * resolve.c - getaddrinfo in a helper thread.  See resolve.h.
+ * resolve.c - names to addresses in a helper thread.  See resolve.h.
  *
- * The thread and the loop share one struct, freed by whoever lets go last; the thread writes the
- * answer, then the eventfd, and touches nothing afterwards; the loop reads only after the eventfd.
- * A resolver that hangs holds one thread, never two: the door waits for it again at the next connect.
- * Nothing durable: a death here loses nothing.
+ * The thread and the asker hold one reference each; whoever lets go last frees.  The thread writes the
+ * result, then makes the descriptor readable, and does nothing else: the loop never waits for it.  A
+ * resolver that hangs keeps one thread, not one per try: an unfinished look-up is taken up again.
+ * Owns nothing durable: if we die on any line nothing is lost.
  */
 #include "common/pg/resolve.h"
 
 #include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -23,9 +22,7 @@
 struct resolve {
     atomic_int holders;
     int done_fd;
-    char hosts[RESOLVE_TEXT], ports[RESOLVE_TEXT]; /* as asked */
-    struct resolve_answer answer;
-    int found;
+    struct pg_targets asked, found;
     struct err err; /* of the last name that was not found */
 };
 
@@ -37,76 +34,35 @@ static void let_go(struct resolve *resolve)
     free(resolve);
 }
 
-/* The n-th item of a comma list; the last one given stands for those that follow (libpq's rule). */
-static void item_of(const char *list, size_t n, char *item, size_t size)
-{
-    size_t length;
-
-    while (n-- > 0 && strchr(list, ','))
-        list = strchr(list, ',') + 1;
-    length = strcspn(list, ",");
-    snprintf(item, size, "%.*s", (int)length, list);
-}
-
-static int append(char *list, bool first, const char *item)
-{
-    size_t used = strlen(list);
-
-    if (used + strlen(item) + 2 > RESOLVE_TEXT)
-        return -1;
-    sprintf(list + used, "%s%s", first ? "" : ",", item);
-    return 0;
-}
-
-static void add(struct resolve *resolve, const char *host, const char *address, const char *port)
-{
-    struct resolve_answer *answer = &resolve->answer;
-    struct resolve_answer before = *answer;
-    bool first = resolve->found == 0;
-
-    if (append(answer->host, first, host) || append(answer->hostaddr, first, address) ||
-        append(answer->port, first, port))
-        *answer = before; /* more addresses than fit: the first ones serve */
-    else
-        resolve->found++;
-}
-
-static void look_up(struct resolve *resolve, const char *host, const char *port)
+static void look_up(struct resolve *resolve, const struct pg_target *asked)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
     char address[NI_MAXHOST];
-    int rc;
+    int rc = getaddrinfo(asked->host, NULL, &hints, &list);
 
-    if (host[0] == '\0' || host[0] == '/' || host[0] == '@') {
-        add(resolve, host, "", port);
-        return;
-    }
-    rc = getaddrinfo(host, NULL, &hints, &list);
     if (rc != 0) {
-        err_set(&resolve->err, "cannot resolve %.100s: %s", host, gai_strerror(rc));
+        err_set(&resolve->err, "cannot resolve %.100s: %s", asked->host, gai_strerror(rc));
         return;
     }
     for (struct addrinfo *at = list; at; at = at->ai_next)
         if (getnameinfo(at->ai_addr, at->ai_addrlen, address, sizeof address, NULL, 0,
                         NI_NUMERICHOST) == 0)
-            add(resolve, host, address, port);
+            pg_targets_add(&resolve->found, asked->host, address, asked->port);
     freeaddrinfo(list);
 }
 
 static void *run(void *arg)
 {
     struct resolve *resolve = arg;
-    size_t names = 1;
     uint64_t one = 1;
 
-    for (const char *at = resolve->hosts; *at; at++)
-        names += *at == ',';
-    for (size_t n = 0; n < names; n++) {
-        char host[NI_MAXHOST], port[64];
+    for (size_t i = 0; i < resolve->asked.count; i++) {
+        const struct pg_target *target = &resolve->asked.target[i];
 
-        item_of(resolve->hosts, n, host, sizeof host);
-        item_of(resolve->ports, n, port, sizeof port);
-        look_up(resolve, host, port);
+        if (pg_target_is_name(target))
+            look_up(resolve, target);
+        else
+            pg_targets_add(&resolve->found, target->host, target->address, target->port);
     }
     if (write(resolve->done_fd, &one, sizeof one) < 0) {
         /* The loop's deadline ends the wait. */
@@ -115,20 +71,18 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct resolve *resolve_start(const char *hosts, const char *ports, struct err *err)
+struct resolve *resolve_start(const struct pg_targets *asked, struct err *err)
 {
-    struct resolve *resolve;
+    struct resolve *resolve = calloc(1, sizeof *resolve);
     pthread_attr_t attributes;
     pthread_t thread;
     int rc;
 
-    if (strlen(hosts) >= RESOLVE_TEXT || strlen(ports) >= RESOLVE_TEXT ||
-        !(resolve = calloc(1, sizeof *resolve))) {
-        err_set(err, "list of hosts too long, or out of memory");
+    if (!resolve) {
+        err_set(err, "out of memory");
         return NULL;
     }
-    strcpy(resolve->hosts, hosts);
-    strcpy(resolve->ports, ports);
+    resolve->asked = *asked;
     resolve->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (resolve->done_fd < 0) {
         err_errno(err, "eventfd");
@@ -154,18 +108,18 @@ int resolve_fd(const struct resolve *resolve)
     return resolve->done_fd;
 }
 
-bool resolve_of(const struct resolve *resolve, const char *hosts, const char *ports)
+bool resolve_of(const struct resolve *resolve, const struct pg_targets *asked)
 {
-    return strcmp(resolve->hosts, hosts) == 0 && strcmp(resolve->ports, ports) == 0;
+    return pg_targets_equal(&resolve->asked, asked);
 }
 
-int resolve_result(const struct resolve *resolve, struct resolve_answer *answer, struct err *err)
+int resolve_result(const struct resolve *resolve, struct pg_targets *found, struct err *err)
 {
-    if (resolve->found == 0) {
+    if (resolve->found.count == 0) {
         *err = resolve->err;
         return -1;
     }
-    *answer = resolve->answer;
+    *found = resolve->found;
     return 0;
 }
 

@@ -7,30 +7,24 @@
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
+#include "common/pg/targets.h"
 
 #include <stdbool.h>
-#include <stddef.h>
-
-#define RESOLVE_TEXT 2048
 
 struct resolve;
 
-/* Lists as libpq takes them, comma-separated and of equal length; an entry without address is empty. */
-struct resolve_answer {
-    char host[RESOLVE_TEXT], hostaddr[RESOLVE_TEXT], port[RESOLVE_TEXT];
-};
-
 /* Starts the thread.  NULL with err: no thread to be had. */
-struct resolve *resolve_start(const char *hosts, const char *ports, struct err *err);
+struct resolve *resolve_start(const struct pg_targets *asked, struct err *err);
 
 /* Readable when it is done. */
 int resolve_fd(const struct resolve *resolve);
 
 /* Is this the look-up of these very names? */
-bool resolve_of(const struct resolve *resolve, const char *hosts, const char *ports);
+bool resolve_of(const struct resolve *resolve, const struct pg_targets *asked);
 
-/* After it is done: 0, or -1 when no name at all was found. */
-int resolve_result(const struct resolve *resolve, struct resolve_answer *answer,
+/* After it is done: as asked, each name replaced by its addresses in the resolver's order.  -1: not one
+ * name was found and there is nothing else to try. */
+int resolve_result(const struct resolve *resolve, struct pg_targets *found,
                    struct err *err) MUST_CHECK;
 
 /* Lets go; a thread that still runs ends by itself and frees what is left. */

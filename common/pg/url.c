@@ -2,9 +2,10 @@
  * url.c - database.url made into what libpq takes.  See url.h.
  *
  * Gateways hand their DATABASE_URL over as it is, with parameters that Prisma's engine reads and libpq
- * refuses.  They are taken out by name, never by guess: an unknown name that is not in the list is an
- * error, because it may be a misspelt sslmode.  Prisma's `sslcert` is a CA: given without an sslkey it
- * is passed on as sslrootcert.  Owns the copies it makes; nothing durable, so dying here loses nothing.
+ * refuses.  They are known by name, never by guess: an unknown name that is not in the table is an
+ * error, because it may be a misspelt sslmode.  `sslcert` without an `sslkey` is Prisma's: a CA, which
+ * libpq calls sslrootcert.  `service` is refused: libpq would look its host up by itself, and block.
+ * Owns the copies it makes; nothing durable, so dying here loses nothing.
  */
 #include "common/pg/url.h"
 
@@ -16,52 +17,75 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const foreign_names[] = {
-    "connection_limit", "pool_timeout",    "max_idle_connection_lifetime", "max_connection_lifetime",
-    "socket_timeout",   "pgbouncer",       "schema",                       "sslaccept",
-    "sslidentity",      "statement_cache_size",         "single_use_connections",
-    "pool_mode",        "connection_name", "multi_schema",
+/* Prisma's parameters. */
+static const struct foreign {
+    const char *name;
+    bool honoured; /* or true of us anyway; else ignored, with one warning */
+} foreigners[] = {
+    {"sslaccept", true},             /* strict: verify-full; accept_invalid_certs: no verification */
+    {"pgbouncer", true},             /* nothing here lives longer than a transaction */
+    {"statement_cache_size", true},  /* nothing is prepared */
+    {"single_use_connections", true},
+    {"connection_limit", false},     /* one connection per instance, by design */
+    {"pool_timeout", false},
+    {"pool_mode", false},
+    {"max_idle_connection_lifetime", false}, /* database.max_idle_s */
+    {"max_connection_lifetime", false},
+    {"socket_timeout", false},               /* database.socket_timeout_ms, database.statement_ms */
+    {"schema", false},                       /* database.schema */
+    {"multi_schema", false},
+    {"sslidentity", false}, /* PKCS 12: give sslcert and sslkey as PEM */
+    {"connection_name", false},
 };
 
-static bool is_foreign(const char *pair, size_t length)
-{
-    const char *equals = memchr(pair, '=', length);
-    size_t name = equals ? (size_t)(equals - pair) : length;
+enum accept { ACCEPT_UNSAID, ACCEPT_STRICT, ACCEPT_ANY, ACCEPT_WRONG };
 
-    for (size_t i = 0; i < COUNT_OF(foreign_names); i++)
-        if (strlen(foreign_names[i]) == name && strncmp(pair, foreign_names[i], name) == 0)
-            return true;
-    return false;
+static const struct foreign *find_foreign(const char *name, size_t length)
+{
+    for (size_t i = 0; i < COUNT_OF(foreigners); i++)
+        if (strlen(foreigners[i].name) == length && strncmp(name, foreigners[i].name, length) == 0)
+            return &foreigners[i];
+    return NULL;
 }
 
-static void list_name(char *list, size_t size, const char *name, size_t length)
+static void list_name(char *list, size_t size, const char *name)
 {
     size_t used;
 
     if (!list)
         return;
     used = strlen(list);
-    if (used + length + 3 > size)
+    if (used + strlen(name) + 3 > size)
         return;
-    snprintf(list + used, size - used, "%s%.*s", used ? ", " : "", (int)length, name);
+    snprintf(list + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+static enum accept accept_of(const char *value, size_t length)
+{
+    if (length == 6 && strncmp(value, "strict", 6) == 0)
+        return ACCEPT_STRICT;
+    return length == 20 && strncmp(value, "accept_invalid_certs", 20) == 0 ? ACCEPT_ANY : ACCEPT_WRONG;
 }
 
 /* Cuts the foreign pairs out of the query part, in place. */
-static void take_out_foreign(char *url, char *dropped, size_t size)
+static enum accept take_out_foreign(char *url, char *ignored, size_t size)
 {
     char *query = strchr(url, '?'), *from, *to;
+    enum accept accept = ACCEPT_UNSAID;
 
     if (!query)
-        return;
+        return accept;
     from = to = query + 1;
     while (*from) {
-        size_t length = strcspn(from, "&");
-        size_t name = strcspn(from, "=&");
+        size_t length = strcspn(from, "&"), name = strcspn(from, "=&");
+        const struct foreign *foreign = find_foreign(from, name);
         bool more = from[length] == '&';
 
-        if (is_foreign(from, length)) {
-            list_name(dropped, size, from, name);
-        } else {
+        if (foreign && strcmp(foreign->name, "sslaccept") == 0)
+            accept = accept_of(from + name + 1, length > name ? length - name - 1 : 0);
+        if (foreign && !foreign->honoured)
+            list_name(ignored, size, foreign->name);
+        if (!foreign) {
             if (to != query + 1)
                 *to++ = '&';
             memmove(to, from, length);
@@ -72,6 +96,7 @@ static void take_out_foreign(char *url, char *dropped, size_t size)
     *to = '\0';
     if (to == query + 1)
         *query = '\0';
+    return accept;
 }
 
 void pg_parameters_clear(struct pg_parameters *parameters)
@@ -129,47 +154,72 @@ static int mend_certificate(struct pg_parameters *parameters)
     return pg_parameters_set(parameters, "sslcert", "", 0);
 }
 
-static int copy_parsed(struct pg_parameters *parameters, const PQconninfoOption *option)
+/* What libpq's sslmode must be to mean what sslaccept says.  An sslmode that verifies stands. */
+static int mend_acceptance(struct pg_parameters *parameters, enum accept accept)
+{
+    const char *mode = pg_parameters_get(parameters, "sslmode");
+
+    if (accept == ACCEPT_UNSAID || (mode && (strcmp(mode, "disable") == 0 ||
+                                             strncmp(mode, "verify-", 7) == 0)))
+        return 0;
+    if (accept == ACCEPT_ANY) /* with a CA at hand, `require` verifies all the same */
+        return pg_parameters_get(parameters, "sslrootcert")
+                   ? pg_parameters_set(parameters, "sslrootcert", "/dev/null/none", 0)
+                   : 0;
+    return pg_parameters_set(parameters, "sslmode", "verify-full", 0) ||
+           pg_parameters_set(parameters, "sslrootcert", "system", 1);
+}
+
+static int copy_parsed(struct pg_parameters *parameters, const PQconninfoOption *option,
+                       enum accept accept)
 {
     for (; option->keyword; option++)
         if (option->val && option->val[0] &&
             pg_parameters_set(parameters, option->keyword, option->val, 0))
             return -1;
-    return mend_certificate(parameters);
+    return mend_certificate(parameters) || mend_acceptance(parameters, accept) ? -1 : 0;
 }
 
-int pg_parameters_parse(struct pg_parameters *parameters, const char *url, char *dropped,
+/* libpq's text may quote the URL, password and all: it is not passed on, only its first words. */
+static void say_unparsed(const char *why, struct err *err)
+{
+    bool name = why && strncmp(why, "invalid URI query parameter", 27) == 0;
+
+    err_set(err, "database.url is not a libpq URI or keyword list: %s",
+            name ? "unknown query parameter" : "it does not parse");
+}
+
+int pg_parameters_parse(struct pg_parameters *parameters, const char *url, char *ignored,
                         size_t size, struct err *err)
 {
     PQconninfoOption *options = NULL;
     char *copy = strdup(url), *why = NULL;
+    enum accept accept = ACCEPT_UNSAID;
     int rc = -1;
 
     memset(parameters, 0, sizeof *parameters);
-    if (dropped && size)
-        dropped[0] = '\0';
+    if (ignored && size)
+        ignored[0] = '\0';
     if (!copy) {
-        err_set(err, "out of memory");
+        err_set(err, "database.url: out of memory");
         goto out;
     }
     if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0)
-        take_out_foreign(copy, dropped, size);
+        accept = take_out_foreign(copy, ignored, size);
     options = PQconninfoParse(copy, &why);
-    if (!options) {
-        /* libpq's text may quote the URL, password and all: it is not passed on, only its first words. */
-        const char *words = why && strncmp(why, "invalid URI query parameter", 27) == 0
-                                ? "unknown query parameter"
-                                : "it does not parse";
-        err_set(err, "database.url is not a libpq URI or keyword list: %s", words);
-        goto out;
-    }
-    if (copy_parsed(parameters, options)) {
-        pg_parameters_clear(parameters);
+    if (!options)
+        say_unparsed(why, err);
+    else if (accept == ACCEPT_WRONG)
+        err_set(err, "database.url: sslaccept is strict or accept_invalid_certs");
+    else if (copy_parsed(parameters, options, accept))
         err_set(err, "database.url has too many parameters, or out of memory");
-        goto out;
-    }
-    rc = 0;
+    else if (pg_parameters_get(parameters, "service"))
+        err_set(err, "database.url: service is not supported, give the host");
+    else
+        rc = 0;
 out:
+    if (rc)
+        pg_parameters_clear(parameters);
     if (copy)
         explicit_bzero(copy, strlen(copy));
     free(copy);
@@ -178,14 +228,14 @@ out:
     return rc;
 }
 
-int pg_url_check(const char *url, char *dropped, size_t size, struct err *err)
+int pg_url_check(const char *url, char *ignored, size_t size, struct err *err)
 {
     struct pg_parameters parameters;
     int rc;
 
     if (strncmp(url, "file:", 5) == 0)
         return 0; /* read, and checked, at each connect */
-    rc = pg_parameters_parse(&parameters, url, dropped, size, err);
+    rc = pg_parameters_parse(&parameters, url, ignored, size, err);
     if (rc == 0)
         pg_parameters_clear(&parameters);
     return rc;

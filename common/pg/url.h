@@ -19,9 +19,9 @@ struct pg_parameters {
     size_t count;
 };
 
-/* Parses a URI or keywords.  Names that libpq does not know but LiteLLM's engine does are taken out
- * and listed in `dropped` (may be NULL).  -1: err has no secret in it. */
-int pg_parameters_parse(struct pg_parameters *parameters, const char *url, char *dropped,
+/* Parses a URI or keywords.  Query parameters that libpq does not know but LiteLLM's engine does are
+ * honoured, or ignored and listed in `ignored` (may be NULL).  -1: err has no secret in it. */
+int pg_parameters_parse(struct pg_parameters *parameters, const char *url, char *ignored,
                         size_t size, struct err *err) MUST_CHECK;
 
 /* Adds or replaces; `only_if_absent` leaves a value that is there.  -1: no room. */

@@ -137,7 +137,7 @@ def test_postgres_frozen_and_thawed(bench):
     bench.pg.freeze()
     try:
         # Long: the statement's deadline, then several connects in vain.
-        wait_until(lambda: flusher.text().count("database_unreachable") >= 6, 20, "deadlines", logs=[flusher])
+        wait_until(lambda: flusher.metric("database_refused_deadline_total") >= 6, 20, "deadlines", logs=[flusher])
     finally:
         bench.pg.thaw()
     bench.settle()

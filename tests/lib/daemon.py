@@ -37,6 +37,7 @@ QUICK = {
     "redis.connect_ms": 1000,
     "redis.command_ms": 1000,
     "database.backoff_max_ms": 500,
+    "database.backoff_slow_max_ms": 1000,
     "database.connect_ms": 3000,
     "health.probe_ms": 200,
     "health.idle_probe_ms": 1000,

@@ -18,7 +18,6 @@ FUNCTION = (40, 60)
 HEADER = (80, 120)
 COLUMNS = (100, 120)
 GRANTED = {
-    "common/pg/pg.c": 580,
 }
 
 

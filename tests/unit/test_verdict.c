@@ -19,7 +19,7 @@
 #pragma GCC diagnostic ignored "-Woverride-init"
 #define GOOD                                                                                       \
     .server_version = 150018, .encoding = "UTF8", .schema = SCHEMA_THERE,                          \
-    .schema_version = SCHEMA_VERSION, .migrate = true
+    .schema_version = SCHEMA_VERSION, .migrate = true, .may_temporary = true, .may_write = true
 
 static void database_rows(void **state)
 {
@@ -41,6 +41,8 @@ static void database_rows(void **state)
         {{GOOD, .schema_version = 0, .may_create = true}, true, "has version 0"},
         {{GOOD, .schema_version = 0}, false, "may not create"},
         {{GOOD, .schema_version = 0, .may_create = true, .migrate = false}, false, "--migrate"},
+        {{GOOD, .may_temporary = false}, false, "GRANT TEMPORARY"},
+        {{GOOD, .may_write = false}, false, "GRANT SELECT, INSERT, UPDATE"},
     };
 
     (void)state;

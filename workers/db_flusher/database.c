@@ -2,15 +2,22 @@
  * database.c - the flusher's way to a usable database: connected, its schema there, and the one that
  * this Redis belongs to.  Goes on to the lock, or to the queue where the lock is held.
  *
+ * The status says what is known of PostgreSQL: the last thing that came of it, or, when an answer takes
+ * longer than a breath, that it is waited for, and since when.
+ *
  * If we die on any line: schema work is in transactions of its own; the rest is looking.
  */
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SCHEMA_CHECK_MS 3600000
+#define WATCH_MS 1000
+#define WAITS_MS 2000 /* an answer that takes longer is worth a word */
 
 static void on_target(void *arg, const struct redis_reply *reply, const char *reason)
 {
@@ -34,7 +41,7 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
                   schema_install(f->schema));
         f->target_said = mono_after_ms(mono_now(), 60000);
     }
-    harness_status(f->harness, "this Redis belongs to another database: not flushing");
+    database_says(f, "this Redis belongs to another database: not flushing");
     hold_give_up(f);
     if (f->draining)
         hold_leave(f);
@@ -42,28 +49,42 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
         turn_end_calmly(f);
 }
 
-static void on_schema(void *arg, enum schema_result result, const char *why)
+/* Not finished.  A schema that is known is good enough meanwhile: events are counted all the same, and
+ * partitions are looked at again soon. */
+static void schema_later(struct flusher *f, enum pg_refusal refusal, const char *why)
+{
+    if (refusal != PG_REFUSED_NOT)
+        turn_note_refusal(f, "schema_unfinished", "schema", refusal, why);
+    else
+        log_warn("schema_unfinished", "reason=\"%s\"", why);
+    if (schema_install(f->schema)[0]) {
+        f->schema_due = mono_after_ms(mono_now(), AUDIT_MS);
+        turn_end(f, 0);
+    } else if (refusal != PG_REFUSED_NOT) {
+        turn_end_refused(f, refusal);
+    } else {
+        turn_end_backing_off(f);
+    }
+}
+
+static void on_schema(void *arg, enum schema_result result, enum pg_refusal refusal, const char *why)
 {
     struct flusher *f = arg;
-    mono_t now = mono_now();
 
     if (result == SCHEMA_WRONG) {
-        turn_stand_down(f, why);
+        if (refusal != PG_REFUSED_NOT)
+            (void)turn_refused(f, "schema", refusal, why);
+        turn_stand_down(f, refusal, why);
         return;
     }
     if (result == SCHEMA_LOST) {
-        log_warn("schema_unfinished", "reason=\"%s\"", why);
-        if (!schema_install(f->schema)[0]) {
-            turn_end_backing_off(f);
-            return;
-        }
-        f->schema_due = mono_after_ms(now, AUDIT_MS); /* partitions: counted all the same meanwhile */
-        turn_end(f, 0);
+        schema_later(f, refusal, why);
         return;
     }
-    f->schema_due = mono_after_ms(now, SCHEMA_CHECK_MS / 2 + turn_jitter(SCHEMA_CHECK_MS / 2));
+    f->schema_due =
+        mono_after_ms(mono_now(), SCHEMA_CHECK_MS / 2 + turn_jitter(SCHEMA_CHECK_MS / 2));
     turn_probe(f, true, "schema usable");
-    harness_status(f->harness, "database ready");
+    database_says(f, "database ready");
     queue_target(&f->queue, schema_install(f->schema), on_target, f);
 }
 
@@ -76,22 +97,34 @@ static void database_ready(struct flusher *f)
         queue_target(&f->queue, schema_install(f->schema), on_target, f);
 }
 
+static void say_ignored(struct flusher *f)
+{
+    if (strcmp(f->ignored, pg_ignored(f->pg)) == 0)
+        return;
+    snprintf(f->ignored, sizeof f->ignored, "%s", pg_ignored(f->pg));
+    if (f->ignored[0])
+        log_warn("url_parameters_ignored", "names=\"%s\" reason=\"another engine's: spendd has settings "
+                 "of its own, or no use for them\"", f->ignored);
+}
+
 static void on_connected(void *arg, const struct pg_answer *answer)
 {
     struct flusher *f = arg;
 
+    say_ignored(f);
     if (answer->outcome == PG_OK) {
         flusher_count(f, METRIC_database_connects_total, 1);
         database_ready(f);
-        return;
+    } else if (turn_refused(f, "connect", answer->refusal, answer->text)) {
+        turn_stand_down(f, answer->refusal, answer->text);
+    } else {
+        turn_probe(f, false, answer->text);
+        hold_give_up(f);
+        if (f->draining)
+            hold_leave(f);
+        else
+            turn_end_refused(f, answer->refusal);
     }
-    log_warn("database_unreachable", "reason=\"%s\"", answer->text);
-    turn_probe(f, false, answer->text);
-    hold_give_up(f);
-    if (f->draining)
-        hold_leave(f);
-    else
-        turn_end_backing_off(f);
 }
 
 void database_ensure(struct flusher *f)
@@ -102,8 +135,36 @@ void database_ensure(struct flusher *f)
         pg_connect(f->pg, on_connected, f);
 }
 
+void database_says(struct flusher *f, const char *format, ...)
+{
+    char word[sizeof f->word];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(word, sizeof word, format, ap);
+    va_end(ap);
+    if (strcmp(word, f->word) == 0 && !f->waits)
+        return;
+    f->waits = false;
+    snprintf(f->word, sizeof f->word, "%s", word);
+    harness_status(f->harness, "%s", f->word);
+}
+
+static void say_waiting(struct flusher *f)
+{
+    int64_t since = pg_asked_ms(f->pg);
+
+    if (since >= WAITS_MS) {
+        f->waits = true;
+        harness_status(f->harness, "database silent for %lld s, %s; before: %.80s",
+                       (long long)(since / 1000), pg_doing(f->pg), f->word);
+    } else if (f->waits) {
+        database_says(f, "%s", f->word);
+    }
+}
+
 /* Closed by us before the cloud drops it. */
-void database_close_idle(void *arg)
+void database_watch(void *arg)
 {
     struct flusher *f = arg;
     int64_t idle = f->settings->database_max_idle_s * 1000;
@@ -112,5 +173,6 @@ void database_close_idle(void *arg)
         log_debug("database_closed", "reason=idle");
         pg_disconnect(f->pg);
     }
-    timer_in_ms(f->idle_timer, 1000);
+    say_waiting(f);
+    timer_in_ms(f->idle_timer, WATCH_MS);
 }

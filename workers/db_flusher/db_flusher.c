@@ -187,11 +187,12 @@ static int open_stores(struct flusher *f, struct err *err)
 {
     const struct settings *s = f->settings;
     char name[160];
-    struct redis_options redis = redis_options_from(s, name);
+    struct redis_options redis;
     struct pg_options pg = {s->database_url, "spendd db_flusher", s->database_connect_ms,
                             s->database_socket_timeout_ms};
 
     snprintf(name, sizeof name, "spendd-db_flusher-%s", s->instance);
+    redis = redis_options_from(s, name);
     redis.reply_bytes_max = s->flush_bytes + REPLY_SLACK_BYTES;
     f->redis = redis_open(f->harness, &redis, on_redis, f, err);
     f->pg = f->redis ? pg_open(f->harness, &pg, err) : NULL;
@@ -204,7 +205,6 @@ static int open_stores(struct flusher *f, struct err *err)
 static void *open_flusher(struct harness *harness, int *code, struct err *err)
 {
     struct flusher *f = calloc(1, sizeof *f);
-    char dropped[256] = "";
 
     *code = EXIT_CONFIGURATION;
     if (!f || sodium_init() < 0) {
@@ -215,15 +215,13 @@ static void *open_flusher(struct harness *harness, int *code, struct err *err)
     mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES); /* what one large flush took goes back */
     f->harness = harness;
     f->settings = harness_settings(harness);
-    if (pg_url_check(f->settings->database_url, dropped, sizeof dropped, err) ||
-        open_stores(f, err)) {
+    if (open_stores(f, err)) {
         free(f);
         return NULL;
     }
-    if (dropped[0])
-        log_warn("url_parameters_ignored", "names=\"%s\"", dropped);
     queue_init(&f->queue, f->redis, f->settings);
     lease_init(&f->lease, f->settings->lock_ttl_ms);
+    stats_set(harness_stats(harness), METRIC_lock_held, 0); /* a predecessor may have died with it */
     f->limit = f->settings->flush_batches < LIMIT_FIRST ? f->settings->flush_batches : LIMIT_FIRST;
     f->statement_ms = f->settings->database_statement_ms;
     f->schema_due = f->target_said = mono_now();
@@ -231,7 +229,7 @@ static void *open_flusher(struct harness *harness, int *code, struct err *err)
     f->empty_since = mono_never();
     f->turn_timer = harness_timer(harness, turn, f);
     f->renew_timer = harness_timer(harness, hold_renew, f);
-    f->idle_timer = harness_timer(harness, database_close_idle, f);
+    f->idle_timer = harness_timer(harness, database_watch, f);
     f->hold_ends = mono_now();
     f->asked = asked_open(f);
     timer_in_ms(f->turn_timer, 0);

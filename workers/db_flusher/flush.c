@@ -100,24 +100,13 @@ static void give_up(struct flush *flush)
         finish(flush);
 }
 
-static enum flush_result refusal(const char *state, bool data)
+/* By the table alone; one thing only the step knows: whether it carried events. */
+static enum flush_result result_of(const struct pg_answer *answer, const struct step *step)
 {
-    static const struct {
-        const char *prefix;
-        enum flush_result result;
-    } table[] = {
-        {"40", FLUSH_DEADLOCK},  {"55P03", FLUSH_TIMEOUT}, {"57014", FLUSH_TOO_LONG},
-        {"53200", FLUSH_TOO_LONG}, {"57P", FLUSH_LOST},    {"08", FLUSH_LOST},
-        {"53300", FLUSH_LOST},   {"25P03", FLUSH_LOST},
-    };
-
-    for (size_t i = 0; i < COUNT_OF(table); i++)
-        if (strncmp(state, table[i].prefix, strlen(table[i].prefix)) == 0)
-            return table[i].result;
-    if (data && (strncmp(state, "22", 2) == 0 || strncmp(state, "23", 2) == 0 ||
-                 strncmp(state, "54", 2) == 0))
+    if (answer->refusal == PG_REFUSED_data && step->data)
         return FLUSH_DATA;
-    return FLUSH_STAND_DOWN;
+    return pg_refusal_row(answer->refusal)->class < REFUSAL_STAND_DOWN ? FLUSH_REFUSED
+                                                                        : FLUSH_STAND_DOWN;
 }
 
 void flush_answered(void *arg, const struct pg_answer *answer)
@@ -127,10 +116,9 @@ void flush_answered(void *arg, const struct pg_answer *answer)
     bool committing = step->ask == step_ask_commit && !flush->ask.trial;
     char why[256];
 
+    flush->report.refusal = answer->refusal;
     if (answer->outcome == PG_LOST) {
-        bool slow = strncmp(answer->text, "deadline", 8) == 0;
-
-        flush_stop(flush, committing ? FLUSH_AMBIGUOUS : slow ? FLUSH_TOO_LONG : FLUSH_LOST, answer->text);
+        flush_stop(flush, committing ? FLUSH_AMBIGUOUS : FLUSH_REFUSED, answer->text);
 #ifdef MUTANT_ASSUME_COMMITTED /* tests/mutants: an answer that did not come is taken for a yes */
         if (committing) {
             flush->report.result = FLUSH_COMMITTED;
@@ -142,8 +130,8 @@ void flush_answered(void *arg, const struct pg_answer *answer)
     }
     if (answer->outcome == PG_REFUSED) {
         snprintf(why, sizeof why, "%s: %.200s (%s)", step->name, answer->text, answer->sqlstate);
-        flush_stop(flush, refusal(answer->sqlstate, step->data), why);
-        if (committing && flush->report.result == FLUSH_LOST)
+        flush_stop(flush, result_of(answer, step), why);
+        if (committing && pg_refusal_row(answer->refusal)->connection == LEAVE)
             flush->report.result = FLUSH_AMBIGUOUS; /* "terminated" can follow what is committed */
         give_up(flush);
         return;
@@ -169,7 +157,8 @@ void flush_run(struct flush *flush, const struct flush_ask *ask, flush_fn *done,
     flush->ask = *ask;
     flush->done = done;
     flush->arg = arg;
-    flush->report = (struct flush_report){.result = FLUSH_STAND_DOWN};
+    flush->report = (struct flush_report){.result = FLUSH_STAND_DOWN,
+                                           .refusal = PG_REFUSED_NOT};
     flush->step = 0;
     flush_list_epochs(flush);
     next(flush);

@@ -21,16 +21,17 @@ enum flush_result {
     FLUSH_TRIED,     /* a trial went in and was rolled back */
     FLUSH_AGAIN,     /* the hypothesis was wrong; corrected */
     FLUSH_DATA,      /* refused for its data: bisect */
-    FLUSH_DEADLOCK,  /* 40P01, 40001: again later */
-    FLUSH_TIMEOUT,   /* lock timeout: again later */
-    FLUSH_TOO_LONG,  /* statement timeout, out of memory, client's deadline: again, with less */
-    FLUSH_LOST,      /* connection gone before COMMIT: nothing happened */
+    FLUSH_REFUSED,   /* nothing happened; `refusal` says what follows (common/pg/refusals.def) */
+    FLUSH_TIMEOUT,   /* the hypothesis was wrong too often: again later */
+    FLUSH_TOO_LONG,  /* no memory here: again, with less */
+    FLUSH_LOST,      /* no memory here, at a small thing: again later */
     FLUSH_AMBIGUOUS, /* connection gone during COMMIT: run it again under the lock */
     FLUSH_STAND_DOWN /* not about data: a human must act */
 };
 
 struct flush_report {
     enum flush_result result;
+    enum pg_refusal refusal; /* of REFUSED, AMBIGUOUS, DATA and STAND_DOWN by the server's word */
     char text[256];
     const char *step;    /* where it ended */
     bool went_back;      /* a ledger row is older than what was published of it */

@@ -10,6 +10,7 @@
 
 #include "common/base/log.h"
 #include "common/pg/schema.h"
+#include "common/pg/transaction.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,21 +20,17 @@ bool step_ask_begin(struct flush *flush)
 {
     struct text *sql = &flush->sql;
     const char *schema = schema_quoted(flush->schema);
+    const struct pg_limits limits = {flush->ask.statement_ms, flush->settings->database_lock_ms,
+                                     flush->settings->database_socket_timeout_ms};
+    char first[PG_BEGIN_BYTES];
 
+    pg_begin_text(first, &limits);
     text_clear(sql);
-    text_format(sql, "BEGIN ISOLATION LEVEL READ COMMITTED; "
-                     "SET LOCAL statement_timeout = %lld; SET LOCAL lock_timeout = %lld; "
-                     "SET LOCAL idle_in_transaction_session_timeout = %lld; ",
-                (long long)flush->ask.statement_ms, (long long)flush->settings->database_lock_ms,
-                (long long)flush->settings->database_socket_timeout_ms);
+    text_put(sql, first);
     /* Look-ups go by index, however little is known about fresh temporary tables. */
     text_put(sql, "SET LOCAL jit = off; SET LOCAL enable_hashjoin = off; "
                   "SET LOCAL enable_mergejoin = off; SET LOCAL DateStyle = ISO; "
-                  "SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; "
-                  "SET LOCAL tcp_keepalives_idle = 15; SET LOCAL tcp_keepalives_interval = 5; "
-                  "SET LOCAL tcp_keepalives_count = 3; ");
-    text_format(sql, "SET LOCAL tcp_user_timeout = %lld; ",
-                (long long)flush->settings->database_socket_timeout_ms);
+                  "SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; ");
     text_put(sql, "SELECT set_config('synchronous_commit', 'on', true) "
                   "WHERE current_setting('synchronous_commit') IN ('off', 'local'); ");
     text_sql(sql, "CREATE TEMP TABLE spendd_log (LIKE @.spend_log, i int) ON COMMIT DROP; ", schema);

@@ -40,17 +40,27 @@ struct flusher {
     struct refusal_voice redis_voice;
     unsigned redis_refusals; /* in a row */
     int deadlocks;        /* lost since the last commit */
+    struct refusal_voice voice; /* what was last said of PostgreSQL's refusals */
+    char word[160];       /* status: what is known of PostgreSQL */
+    bool waits;           /* the status says that an answer is waited for */
+    char ignored[256];    /* parameters of database.url that were said to be ignored */
     bool aside_seen;      /* looked at what was set aside */
     int64_t aside_at, aside_taken; /* while looking: next index; how many went back */
 };
 
-/* turn.c: each but the last five ends the turn */
+/* turn.c: each but the last seven ends the turn */
 void turn_end(struct flusher *f, int64_t delay_ms);
 void turn_end_calmly(struct flusher *f);
 void turn_end_backing_off(struct flusher *f);
-void turn_stand_down(struct flusher *f, const char *why); /* a human must act; the gate closes */
+void turn_end_refused(struct flusher *f, enum pg_refusal refusal); /* pauses by its row; not stood down */
+/* The gate closes.  PG_REFUSED_NOT: our own finding, a human must act. */
+void turn_stand_down(struct flusher *f, enum pg_refusal refusal, const char *why);
 void turn_redis_failed(struct flusher *f, const char *what, const struct redis_reply *reply,
                        const char *reason);
+/* PostgreSQL said no: counted, said, left if its row says so.  true: stand down. */
+bool turn_refused(struct flusher *f, const char *what, enum pg_refusal refusal, const char *why);
+void turn_note_refusal(struct flusher *f, const char *event, const char *what,
+                       enum pg_refusal refusal, const char *why); /* counted, said, left */
 int64_t turn_jitter(int64_t ms); /* 0 to ms */
 void turn_probe(struct flusher *f, bool passed, const char *detail);
 void turn_redis_works(struct flusher *f);
@@ -65,7 +75,8 @@ void hold_leave(struct flusher *f); /* gives up the lock, then the process ends 
 
 /* database.c */
 void database_ensure(struct flusher *f); /* goes on to the lock or the queue */
-void database_close_idle(void *flusher); /* timer */
+void database_watch(void *flusher); /* timer: closes what is idle, says what is waited for */
+void database_says(struct flusher *f, const char *format, ...) PRINTF_LIKE(2, 3); /* status */
 
 void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes on to the queue */
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */

@@ -23,12 +23,13 @@ struct migration {
     struct schema *schema;
 };
 
-static void on_schema(void *arg, enum schema_result result, const char *why)
+static void on_schema(void *arg, enum schema_result result, enum pg_refusal refusal, const char *why)
 {
     static const int codes[] = {
         [SCHEMA_READY] = EXIT_ASKED, [SCHEMA_LOST] = EXIT_TEMPORARY, [SCHEMA_WRONG] = EXIT_REFUSED};
     struct migration *migration = arg;
 
+    (void)refusal;
     if (result == SCHEMA_READY)
         harness_status(migration->harness, "schema %s is ready, version %d",
                        harness_settings(migration->harness)->database_schema, SCHEMA_VERSION);

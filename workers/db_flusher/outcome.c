@@ -99,6 +99,8 @@ static void committed(struct flusher *f, const struct flush_report *report)
     f->backoff = 0;
     f->deadlocks = 0;
     f->stood_down = false;
+    refusal_over(&f->voice);
+    database_says(f, "database ready");
     f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
     if (report->sums > SUMS_MOST)
         outcome_less(f);
@@ -120,10 +122,23 @@ static void committed(struct flusher *f, const struct flush_report *report)
     publish(f);
 }
 
+static void count_failure(struct flusher *f, const struct flush_report *report)
+{
+    bool deadlock = report->refusal == PG_REFUSED_deadlock || report->refusal == PG_REFUSED_serialization;
+    bool too_long = report->refusal == PG_REFUSED_lock_timeout ||
+                    report->refusal == PG_REFUSED_statement_timeout ||
+                    report->refusal == PG_REFUSED_deadline;
+
+    flusher_count(f, METRIC_flush_failures_total, 1);
+    flusher_count(f, METRIC_flush_ambiguous_total, report->result == FLUSH_AMBIGUOUS);
+    flusher_count(f, METRIC_flush_retries_deadlock_total, deadlock);
+    flusher_count(f, METRIC_flush_retries_timeout_total, too_long);
+    f->deadlocks += deadlock;
+}
+
 void outcome_take(void *arg, const struct flush_report *report)
 {
     struct flusher *f = arg;
-    bool connection = report->result == FLUSH_LOST || report->result == FLUSH_AMBIGUOUS;
 
     if (report->result == FLUSH_COMMITTED) {
         committed(f, report);
@@ -131,19 +146,25 @@ void outcome_take(void *arg, const struct flush_report *report)
     }
     f->auditing = false;
     f->unlocked = false;
-    flusher_count(f, METRIC_flush_failures_total, 1);
-    flusher_count(f, METRIC_flush_ambiguous_total, report->result == FLUSH_AMBIGUOUS);
-    flusher_count(f, METRIC_flush_retries_deadlock_total, report->result == FLUSH_DEADLOCK);
-    flusher_count(f, METRIC_flush_retries_timeout_total,
-          report->result == FLUSH_TIMEOUT || report->result == FLUSH_TOO_LONG);
-    f->deadlocks += report->result == FLUSH_DEADLOCK;
-    if (report->result == FLUSH_STAND_DOWN) {
-        turn_stand_down(f, report->text);
+    count_failure(f, report);
+    if (report->refusal != PG_REFUSED_NOT) {
+        bool stand_down = turn_refused(f, report->step, report->refusal, report->text);
+
+        if (stand_down || report->result == FLUSH_STAND_DOWN) {
+            turn_stand_down(f, report->refusal, report->text);
+            return;
+        }
+        if (pg_refusal_halves(report->refusal))
+            outcome_less(f);
+        turn_end_refused(f, report->refusal);
         return;
     }
-    log_warn("flush_failed", "step=%s ambiguous=%d reason=\"%s\"", report->step,
-             report->result == FLUSH_AMBIGUOUS, report->text);
-    if (!connection)
+    if (report->result == FLUSH_STAND_DOWN) {
+        turn_stand_down(f, PG_REFUSED_NOT, report->text);
+        return;
+    }
+    log_warn("flush_failed", "step=%s reason=\"%s\"", report->step, report->text);
+    if (report->result != FLUSH_LOST)
         outcome_less(f);
     turn_end_backing_off(f);
 }

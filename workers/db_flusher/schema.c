@@ -3,6 +3,8 @@
  *
  *   look -> (migrate -> look) -> list partitions -> make one day -> ... -> drop one -> ... -> ready
  *
+ * Looking is in a transaction too: a look that waits for somebody's lock must end on the server when it
+ * ends here, and limits without a transaction would stay with a pooler's session.
  * Migration is one transaction under an advisory lock and says IF NOT EXISTS everywhere: two instances
  * at their first start make one schema.  A partition is made under the shard's row lock, in one
  * transaction that moves the day's rows out of the default partition first (PostgreSQL refuses it
@@ -14,6 +16,7 @@
 
 #include "common/base/log.h"
 #include "common/pg/schema.h"
+#include "common/pg/transaction.h"
 #include "workers/db_flusher/text.h"
 
 #include <stdio.h>
@@ -32,6 +35,8 @@ struct schema {
     char quoted[NAME_MAX_QUOTED];
     char install[40];
     bool migrated; /* in this check */
+    bool open;     /* the looking's transaction */
+    bool usable;   /* in this check: the schema is there and of our version */
     day_t today;
     bool have[DAYS_MAX]; /* partitions of today - 1, today, ... */
     day_t drop[DROPS_PER_CHECK];
@@ -105,27 +110,38 @@ static int64_t deadline_ms(const struct schema *schema)
 
 static void finish(struct schema *schema, enum schema_result result, const char *why)
 {
-    schema->done(schema->arg, result, why);
+    if (schema->open) /* not all was asked that there was to ask */
+        pg_disconnect(schema->pg);
+    schema->open = false;
+    schema->done(schema->arg, result, PG_REFUSED_NOT, why);
 }
 
-/* A lock that another holds, or the connection: later.  The rest is for a human. */
+/* By the refusal's class: later, or for a human.  Work on a schema that is usable without it is always
+ * for later. */
 static void failed(struct schema *schema, const struct pg_answer *answer)
 {
-    bool later = answer->outcome == PG_LOST || strncmp(answer->sqlstate, "40", 2) == 0 ||
-                 strncmp(answer->sqlstate, "57", 2) == 0 || strncmp(answer->sqlstate, "55", 2) == 0;
+    const struct refusal *row = pg_refusal_row(answer->refusal);
+    bool later = schema->usable || !row || row->class < REFUSAL_STAND_DOWN;
 
+    schema->open = false;
     pg_disconnect(schema->pg); /* whatever transaction stands open is rolled back */
-    finish(schema, later ? SCHEMA_LOST : SCHEMA_WRONG, answer->text);
+    schema->done(schema->arg, later ? SCHEMA_LOST : SCHEMA_WRONG, answer->refusal, answer->text);
 }
 
+/* A transaction's first words, behind the end of the one that is open. */
 static void begin(struct schema *schema)
 {
+    const struct settings *s = schema->settings;
+    const struct pg_limits limits = {s->database_statement_ms, s->database_lock_ms,
+                                     s->database_socket_timeout_ms};
+    char first[PG_BEGIN_BYTES];
+
+    pg_begin_text(first, &limits);
     text_clear(&schema->sql);
-    text_format(&schema->sql,
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = %lld; "
-                "SET LOCAL statement_timeout = %lld; SET LOCAL client_min_messages = warning;\n",
-                (long long)schema->settings->database_lock_ms,
-                (long long)schema->settings->database_statement_ms);
+    text_put(&schema->sql, schema->open ? "COMMIT; " : "");
+    text_put(&schema->sql, first);
+    text_put(&schema->sql, "SET LOCAL client_min_messages = warning;\n");
+    schema->open = false;
 }
 
 static void run(struct schema *schema, pg_answer_fn *answer)
@@ -179,7 +195,8 @@ static void on_version(void *arg, const struct pg_answer *answer)
     }
     version = atoi(pg_value(answer, 0, 0));
     snprintf(schema->install, sizeof schema->install, "%s", pg_value(answer, 0, 1));
-    if (version < SCHEMA_VERSION || version > SCHEMA_VERSION_MOST)
+    schema->usable = version >= SCHEMA_VERSION && version <= SCHEMA_VERSION_MOST;
+    if (!schema->usable)
         finish(schema, SCHEMA_WRONG, "the schema has a version that this build does not know");
     else
         list_partitions(schema);
@@ -213,16 +230,29 @@ static void on_look(void *arg, const struct pg_answer *answer)
     run(schema, on_version);
 }
 
-static void look(struct schema *schema)
+static void ask_facts(void *arg, const struct pg_answer *answer)
 {
+    struct schema *schema = arg;
     const char *values[] = {schema->settings->database_schema};
 
+    if (answer->outcome != PG_OK) {
+        failed(schema, answer);
+        return;
+    }
+    schema->open = true;
     pg_query(schema->pg,
              "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1), "
              "EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
              "ON n.oid = c.relnamespace WHERE nspname = $1 AND relname = 'schema_version'), "
              "current_setting('server_encoding')",
              1, values, deadline_ms(schema), on_look, schema);
+}
+
+static void look(struct schema *schema)
+{
+    schema->open = false;
+    begin(schema);
+    run(schema, ask_facts);
 }
 
 /* --- partitions --------------------------------------------------------------------------------- */
@@ -262,12 +292,15 @@ static void on_partitions(void *arg, const struct pg_answer *answer)
     make_next(schema);
 }
 
+static void on_forgotten(void *arg, const struct pg_answer *answer);
+
 static void list_partitions(struct schema *schema)
 {
     const char *values[] = {schema->settings->database_schema};
 
     if (!schema->settings->spend_log_enabled) {
-        finish(schema, SCHEMA_READY, "");
+        schema->open = false;
+        pg_query(schema->pg, "COMMIT", 0, NULL, deadline_ms(schema), on_forgotten, schema);
         return;
     }
     pg_query(schema->pg,
@@ -387,7 +420,7 @@ void schema_check(struct schema *schema, day_t today, schema_fn *done, void *arg
     schema->today = today;
     schema->done = done;
     schema->arg = arg;
-    schema->migrated = false;
+    schema->migrated = schema->usable = false;
     look(schema);
 }
 

@@ -21,7 +21,8 @@ enum schema_result {
     SCHEMA_WRONG  /* cannot be used: a human must act */
 };
 
-typedef void schema_fn(void *arg, enum schema_result result, const char *why);
+/* `refusal` is PG_REFUSED_NOT where it is not the server's word. */
+typedef void schema_fn(void *arg, enum schema_result result, enum pg_refusal refusal, const char *why);
 
 struct schema *schema_open(struct pg *pg, const struct settings *settings,
                            const struct layout *layout, struct err *err);

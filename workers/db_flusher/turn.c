@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define BACKOFF_FIRST_MS 50
+#define BACKOFFS_MOST 20
 
 void flusher_count(struct flusher *f, enum metric metric, int64_t amount)
 {
@@ -57,7 +58,39 @@ void turn_end_backing_off(struct flusher *f)
     int64_t most = f->settings->database_backoff_max_ms;
 
     turn_end(f, 1 + jitter_backoff_ms(BACKOFF_FIRST_MS, most, (unsigned)f->backoff, jitter_dice()));
-    f->backoff += f->backoff < 20;
+    f->backoff += f->backoff < BACKOFFS_MOST;
+}
+
+void turn_end_refused(struct flusher *f, enum pg_refusal refusal)
+{
+    const struct settings *s = f->settings;
+
+    turn_end(f, 1 + refusal_pause_ms(pg_refusal_row(refusal), (unsigned)f->backoff,
+                                     s->database_backoff_max_ms, s->database_backoff_slow_max_ms,
+                                     jitter_dice()));
+    f->backoff += f->backoff < BACKOFFS_MOST;
+}
+
+void turn_note_refusal(struct flusher *f, const char *event, const char *what,
+                       enum pg_refusal refusal, const char *why)
+{
+    const struct refusal *row = pg_refusal_row(refusal);
+
+    flusher_count(f, (enum metric)row->metric, 1);
+    refusal_tell(&f->voice, event, what, row, why, mono_now());
+    if (row->connection == LEAVE)
+        pg_disconnect(f->pg);
+}
+
+bool turn_refused(struct flusher *f, const char *what, enum pg_refusal refusal, const char *why)
+{
+    const struct refusal *row = pg_refusal_row(refusal);
+    bool stand_down = row->class >= REFUSAL_STAND_DOWN;
+
+    turn_note_refusal(f, stand_down ? "flush_stands_down" : "database_refused", what, refusal, why);
+    database_says(f, "%s %s: %.120s", stand_down ? "stands down:" : "database refuses:", row->name,
+                  why);
+    return stand_down;
 }
 
 void turn_probe(struct flusher *f, bool passed, const char *detail)
@@ -70,21 +103,23 @@ void turn_probe(struct flusher *f, bool passed, const char *detail)
     harness_report(f->harness, &msg);
 }
 
-/* Not about data, not about now: a human must act, and the gate closes. */
-void turn_stand_down(struct flusher *f, const char *why)
+/* Not about data, and not about this moment. */
+void turn_stand_down(struct flusher *f, enum pg_refusal refusal, const char *why)
 {
-    if (!f->stood_down)
+    if (refusal == PG_REFUSED_NOT && !f->stood_down) {
         log_error("flush_stands_down", "reason=\"%s\"", why);
+        database_says(f, "stands down: %.120s", why);
+    }
     f->stood_down = true;
-    harness_status(f->harness, "stands down: %.120s", why);
     turn_probe(f, false, why);
     hold_give_up(f);
     pg_disconnect(f->pg); /* another server may answer next time: a failover leaves us at a read-only one */
-    f->backoff = 20;
-    if (f->draining)
+    if (f->draining) {
         hold_leave(f);
-    else
-        turn_end_backing_off(f);
+        return;
+    }
+    f->backoff = BACKOFFS_MOST;
+    turn_end_refused(f, refusal == PG_REFUSED_NOT ? PG_REFUSED_schema : refusal);
 }
 
 /* Redis refused or did not answer: how long to wait is the refusal's business (refusals.def). */

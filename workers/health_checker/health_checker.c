@@ -2,17 +2,19 @@
  * health_checker.c - probes PostgreSQL and Redis and tells the supervisor, which opens and closes
  * the `database` gate by it.  A process of its own, so that a slow probe stops nothing else.
  *
- * Each store is probed at once at start, then again after a pause: health.probe_ms while it fails
- * or the gate is closed, health.idle_probe_ms otherwise, both with a fifth of jitter to either side
- * (fifty instances that start together must not probe together).  One probe of a store at a time;
- * the pause begins when it has ended, and every step of it has a deadline, so a frozen store makes
- * probes rare and never piles them up.  The loop waits for nothing.
+ * Each store is probed at once at start, then again after a pause: health.probe_ms while it fails, the
+ * gate is closed, or this instance flushes; health.idle_probe_ms otherwise, both with a fifth of jitter
+ * to either side (fifty instances that start together must not probe together).  A committed flush,
+ * seen by its counter, counts as a passed probe.  One probe of a store at a time; the pause begins when
+ * it has ended, and every step of it has a deadline, so a frozen store makes probes rare and never piles
+ * them up.  The loop waits for nothing.
  *
  * Owns no data.  If we die on any line the supervisor keeps the gate as it is and starts us again.
  */
 #include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
+#include "workers/health_checker/pace.h"
 #include "workers/health_checker/probe.h"
 
 #include <inttypes.h>
@@ -35,6 +37,7 @@ struct checked {
     struct timer *due;
     bool ever; /* a probe has ended */
     struct verdict last;
+    unsigned scarce; /* refusals in a row that said so */
 };
 
 struct health_checker {
@@ -43,6 +46,8 @@ struct health_checker {
     struct probe_redis *redis;
     struct checked checked[STORES];
     bool gate_open;
+    mono_t idle_due; /* the database's long pause is over */
+    int64_t flushes; /* when last looked */
 };
 
 /* --- when
@@ -55,10 +60,45 @@ static int64_t jittered(int64_t ms)
 static int64_t pause_ms(const struct checked *checked)
 {
     const struct settings *settings = harness_settings(checked->checker->harness);
-    bool watch =
-        !checked->last.passed || (checked->store == STORE_DATABASE && !checked->checker->gate_open);
 
-    return jittered(watch ? settings->health_probe_ms : settings->health_idle_probe_ms);
+    /* The database is looked at often, whether or not that means a probe: see pace.h. */
+    if (checked->store == STORE_DATABASE || !checked->last.passed)
+        return jittered(pace_pause_ms(settings->health_probe_ms, checked->scarce));
+    return jittered(settings->health_idle_probe_ms);
+}
+
+/* Of all pages: the flusher's own has it, the others have 0. */
+static int64_t figure(const struct health_checker *checker, enum metric metric)
+{
+    int64_t sum = 0;
+
+    for (unsigned slot = 0; slot < harness_pages(checker->harness); slot++)
+        sum += stats_get(harness_page(checker->harness, slot), metric);
+    return sum;
+}
+
+static void look_at_database(struct health_checker *checker)
+{
+    struct checked *checked = &checker->checked[STORE_DATABASE];
+    int64_t flushes = figure(checker, METRIC_flushes_total);
+    const struct pace_facts facts = {
+        .ever = checked->ever,
+        .passed = checked->last.passed,
+        .gate_open = checker->gate_open,
+        .holder = figure(checker, METRIC_lock_held) > 0,
+        .flushed = flushes != checker->flushes,
+        .idle_due = mono_reached(mono_now(), checker->idle_due),
+    };
+    enum pace pace = pace_decide(&facts);
+
+    checker->flushes = flushes;
+    if (pace != PACE_WAIT)
+        checker->idle_due = mono_after_ms(
+            mono_now(), jittered(harness_settings(checker->harness)->health_idle_probe_ms));
+    if (pace == PACE_PROBE)
+        probe_database_start(checker->database);
+    else
+        timer_in_ms(checked->due, pause_ms(checked));
 }
 
 static void on_due(void *arg)
@@ -66,7 +106,7 @@ static void on_due(void *arg)
     struct checked *checked = arg;
 
     if (checked->store == STORE_DATABASE)
-        probe_database_start(checked->checker->database);
+        look_at_database(checked->checker);
     else
         probe_redis_start(checked->checker->redis);
 }
@@ -117,6 +157,7 @@ static void on_done(void *arg, const struct verdict *verdict)
     tell_human(checked, verdict);
     checked->last = *verdict;
     checked->ever = true;
+    checked->scarce = verdict->scarce ? checked->scarce + 1 : 0;
     stats_add(harness_stats(checker->harness),
               verdict->passed ? METRIC_probes_passed_total : METRIC_probes_failed_total, 1);
     tell_supervisor(checked);

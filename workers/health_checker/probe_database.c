@@ -1,24 +1,27 @@
 /*
  * probe_database.c - is there a PostgreSQL that the flusher could write to?  See probe.h.
  *
- *   connect (real credentials) -> facts -> version of the schema, if it is there -> verdict ->
- * close
+ *   connect (real credentials) -> begin -> facts -> version of the schema, if it is there -> commit
+ *   -> verdict -> close
  *
  * A connection is opened for each probe and closed after it: what worked a minute ago on an old
  * connection says nothing about whether the flusher could connect now, and one connection less is
- * held. Only reads.  Each step has its deadline in the door.  If we die on any line the server
- * drops an idle session; nothing was begun.
+ * held. Only reads.  Each step has its deadline in the door, and a shorter one on the server: a probe
+ * that waits for somebody's lock must not leave a session behind each time.  If we die on any line the
+ * server drops the session; nothing was changed.
  */
 #include "workers/health_checker/probe.h"
 
 #include "common/harness/harness.h"
 #include "common/pg/pg.h"
+#include "common/pg/transaction.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* $1 = schema.  The right to create: in the schema if it exists, else in the database. */
+/* $1 = schema.  The right to create: in the schema if it exists, else in the database.  Tables of ours
+ * are written by name, so a table that stands there for somebody else's reasons does not matter. */
 #define FACTS_SQL                                                                                  \
     "SELECT current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),"                \
     " current_setting('transaction_read_only'), current_setting('server_encoding'),"               \
@@ -26,9 +29,22 @@
     "  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'schema_version'),"          \
     " CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)"                 \
     "  THEN pg_catalog.has_schema_privilege($1, 'CREATE')"                                         \
-    "  ELSE pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') END"
+    "  ELSE pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') END,"       \
+    " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),"              \
+    " NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"              \
+    "  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname IN"                            \
+    "  ('shard', 'ledger', 'spend_log', 'seen', 'dead_letter', 'spend', 'spend_daily') AND NOT"    \
+    "  (pg_catalog.has_schema_privilege(n.oid, 'USAGE')"                                           \
+    "  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"                                        \
+    "  AND pg_catalog.has_table_privilege(c.oid,"                                                  \
+    "   CASE WHEN c.relname = 'shard' THEN 'UPDATE' ELSE 'INSERT' END)"                            \
+    "  AND (c.relname IN ('spend_log', 'seen', 'dead_letter')"                                     \
+    "   OR pg_catalog.has_table_privilege(c.oid, 'UPDATE'))))"
 
-enum column { SERVER_VERSION, IN_RECOVERY, READ_ONLY, ENCODING, SCHEMA, MAY_CREATE, COLUMNS };
+enum column {
+    SERVER_VERSION, IN_RECOVERY, READ_ONLY, ENCODING, SCHEMA, MAY_CREATE, MAY_TEMPORARY, MAY_WRITE,
+    COLUMNS
+};
 
 struct probe_database {
     struct harness *harness;
@@ -46,22 +62,17 @@ static void finish(struct probe_database *probe, const struct verdict *verdict)
     probe->done(probe->arg, verdict);
 }
 
-/* libpq's hints stand behind a line break, which the door makes two blanks: the first line is enough. */
-static int first_line(const char *text)
-{
-    const char *hint = strstr(text, "  ");
-    size_t length = hint ? (size_t)(hint - text) : strlen(text);
-
-    return (int)(length < 150 ? length : 150);
-}
-
 static void fail(struct probe_database *probe, const char *what, const struct pg_answer *answer)
 {
-    const char *text = answer->text ? answer->text : "not what was asked for";
+    const struct refusal *row = pg_refusal_row(answer->refusal);
     struct verdict verdict = {.passed = false};
 
-    snprintf(verdict.detail, sizeof verdict.detail, "%s: %.*s%s%s", what, first_line(text), text,
-             answer->sqlstate[0] ? " " : "", answer->sqlstate);
+    snprintf(verdict.detail, sizeof verdict.detail, "%s: %.150s%s%s", what,
+             row ? answer->text : "not what was asked for", row ? ", " : "", row ? row->name : "");
+    if (row) {
+        verdict.scarce = row->class == REFUSAL_RETRY_SLOWLY;
+        stats_add(harness_stats(probe->harness), (enum metric)row->metric, 1);
+    }
     finish(probe, &verdict);
 }
 
@@ -70,10 +81,28 @@ static int64_t deadline_ms(const struct probe_database *probe)
     return harness_settings(probe->harness)->database_socket_timeout_ms;
 }
 
-static void on_version(void *arg, const struct pg_answer *answer)
+static void on_ended(void *arg, const struct pg_answer *answer)
 {
     struct probe_database *probe = arg;
     struct verdict verdict;
+
+    if (answer->outcome != PG_OK) {
+        fail(probe, "commit", answer);
+        return;
+    }
+    verdict_database(&probe->facts, &verdict);
+    finish(probe, &verdict);
+}
+
+/* An end that a pooler likes: a session that is left inside a transaction is of no use to it. */
+static void end(struct probe_database *probe)
+{
+    pg_query(probe->pg, "COMMIT", 0, NULL, deadline_ms(probe), on_ended, probe);
+}
+
+static void on_version(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
     const char *value;
 
     if (answer->outcome != PG_OK) {
@@ -82,8 +111,7 @@ static void on_version(void *arg, const struct pg_answer *answer)
     }
     value = answer->rows > 0 ? pg_value(answer, 0, 0) : NULL;
     probe->facts.schema_version = value ? atoi(value) : 0;
-    verdict_database(&probe->facts, &verdict);
-    finish(probe, &verdict);
+    end(probe);
 }
 
 static void ask_version(struct probe_database *probe)
@@ -119,6 +147,8 @@ static void read_facts(struct database_facts *facts, const struct pg_answer *ans
         .read_only = truth(answer, READ_ONLY),
         .schema = truth(answer, SCHEMA) ? SCHEMA_THERE : SCHEMA_ABSENT,
         .may_create = truth(answer, MAY_CREATE),
+        .may_temporary = truth(answer, MAY_TEMPORARY),
+        .may_write = truth(answer, MAY_WRITE),
         .migrate = migrate,
     };
     snprintf(facts->encoding, sizeof facts->encoding, "%s", encoding ? encoding : "?");
@@ -127,32 +157,43 @@ static void read_facts(struct database_facts *facts, const struct pg_answer *ans
 static void on_facts(void *arg, const struct pg_answer *answer)
 {
     struct probe_database *probe = arg;
-    struct verdict verdict;
 
     if (answer->outcome != PG_OK || answer->rows != 1 || answer->columns != COLUMNS) {
         fail(probe, "query", answer);
         return;
     }
     read_facts(&probe->facts, answer, harness_settings(probe->harness)->database_migrate);
-    if (probe->facts.schema == SCHEMA_THERE) {
+    if (probe->facts.schema == SCHEMA_THERE)
         ask_version(probe);
-        return;
-    }
-    verdict_database(&probe->facts, &verdict);
-    finish(probe, &verdict);
+    else
+        end(probe);
+}
+
+static void on_begun(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
+    const char *schema = harness_settings(probe->harness)->database_schema;
+
+    if (answer->outcome == PG_OK)
+        pg_query(probe->pg, FACTS_SQL, 1, &schema, deadline_ms(probe), on_facts, probe);
+    else
+        fail(probe, "begin", answer);
 }
 
 static void on_connected(void *arg, const struct pg_answer *answer)
 {
     struct probe_database *probe = arg;
-    const char *schema = harness_settings(probe->harness)->database_schema;
+    const int64_t limit = deadline_ms(probe) / 2;
+    const struct pg_limits limits = {limit, limit, deadline_ms(probe)};
+    char sql[PG_BEGIN_BYTES];
 
     if (answer->outcome != PG_OK) {
         fail(probe, "connect", answer);
         return;
     }
     stats_add(harness_stats(probe->harness), METRIC_database_connects_total, 1);
-    pg_query(probe->pg, FACTS_SQL, 1, &schema, deadline_ms(probe), on_facts, probe);
+    pg_begin_text(sql, &limits);
+    pg_query(probe->pg, sql, 0, NULL, deadline_ms(probe), on_begun, probe);
 }
 
 void probe_database_start(struct probe_database *probe)

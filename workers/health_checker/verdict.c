@@ -20,7 +20,7 @@ static void say(struct verdict *verdict, bool passed, const char *format, ...)
     va_list ap;
 
     verdict->passed = passed;
-    verdict->risky = false;
+    verdict->risky = verdict->scarce = false;
     va_start(ap, format);
     vsnprintf(verdict->detail, sizeof verdict->detail, format, ap);
     va_end(ap);
@@ -59,6 +59,12 @@ void verdict_database(const struct database_facts *facts, struct verdict *verdic
     else if (facts->schema_version > SCHEMA_VERSION_MOST)
         say(verdict, false, "the schema has version %d, this build knows %d to %d: upgrade spendd",
             facts->schema_version, SCHEMA_VERSION, SCHEMA_VERSION_MOST);
+    else if (!facts->may_temporary)
+        say(verdict, false, "this role may not make temporary tables: GRANT TEMPORARY ON DATABASE");
+    else if (!facts->may_write)
+        say(verdict, false,
+            "this role may not write to spendd's tables: GRANT SELECT, INSERT, UPDATE, and USAGE on "
+            "the schema");
     else
         say(verdict, true, "%s", "");
 }

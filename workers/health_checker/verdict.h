@@ -13,6 +13,7 @@
 struct verdict {
     bool passed;
     bool risky; /* passed, and a human should mend what `detail` says */
+    bool scarce; /* not passed, and others are trying too: ask less and less often */
     char detail[200]; /* why not; or, when passed, what a human should still know */
 };
 
@@ -25,6 +26,8 @@ struct database_facts {
     enum schema_state schema; /* is <schema>.schema_version there? */
     int schema_version;       /* 0: the table is there and empty */
     bool may_create;          /* the role may make what is missing */
+    bool may_temporary;       /* the role may make temporary tables */
+    bool may_write;           /* the role may write to the tables that are there */
     bool migrate;             /* database.migrate */
 };
 
