@@ -148,6 +148,7 @@ class Postgres(Server):
         self.data = os.path.join(self.dir, "d")
         super().__init__("postgres", os.path.join(self.dir, "log"))
         self.settings = {**self.DEFAULTS, **{name: str(value) for name, value in settings.items()}}
+        self.port = self.settings.get("port", "5432")
         self._fill()
 
     def _fill(self):
@@ -157,7 +158,18 @@ class Postgres(Server):
             os.chown(self.dir, user.pw_uid, user.pw_gid)
 
     def url(self, database="postgres", user="spendd"):
-        return f"postgresql:///{database}?host={self.dir}&user={user}"
+        port = "" if self.port == "5432" else f"&port={self.port}"
+        return f"postgresql:///{database}?host={self.dir}&user={user}{port}"
+
+    def hba(self, *lines):
+        """Rules in front of those that let everybody in; read again when it runs."""
+        path = os.path.join(self.data, "pg_hba.conf")
+        with open(path, encoding="utf-8") as file:
+            old = [line for line in file.read().splitlines() if not line.endswith("# test")]
+        with open(path, "w", encoding="utf-8") as file:  # in place: it stays the server's
+            file.write("\n".join([*(f"{line} # test" for line in lines), *old]) + "\n")
+        if self.running():
+            self.query("select pg_reload_conf()")
 
     def start(self, wait=True):
         argv = [os.path.join(postgres_bin(), "postgres"), "-D", self.data, "-k", self.dir]

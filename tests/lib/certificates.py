@@ -1,0 +1,42 @@
+"""Certificates for tests of TLS, by the openssl program: authorities, and what they sign.
+
+    authority = Authority(directory, "right")
+    authority.file                                  its certificate (what sslrootcert names)
+    certificate, key = authority.sign("db.test")    paths; expired=True: it ended yesterday
+"""
+import os
+import subprocess
+
+
+def _openssl(*words):
+    subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+class Authority:
+    def __init__(self, directory, name="authority"):
+        self.dir, self.name, self._count = directory, name, 0
+        self.file, self._key = self._path("ca.pem"), self._path("ca.key")
+        _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+                 "-subj", f"/CN=spendd test {name}", "-keyout", self._key, "-out", self.file)
+        os.chmod(self.file, 0o644)
+
+    def _path(self, suffix):
+        return os.path.join(self.dir, f"{self.name}-{suffix}")
+
+    def sign(self, host, expired=False, owner=None):
+        """owner: uid of the server that must be able to read the key."""
+        self._count += 1
+        stem = self._path(str(self._count))
+        key, request, certificate, names = f"{stem}.key", f"{stem}.csr", f"{stem}.pem", f"{stem}.cnf"
+        with open(names, "w", encoding="ascii") as file:
+            file.write(f"subjectAltName=DNS:{host}\n")
+        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={host}",
+                 "-keyout", key, "-out", request)
+        # A negative number of days is what both old and new versions of openssl take for the past.
+        _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key, "-set_serial",
+                 str(self._count), "-extfile", names, "-days", "-1" if expired else "30", "-out", certificate)
+        os.chmod(certificate, 0o644)
+        if owner is not None:
+            os.chown(key, owner, owner)
+        os.chmod(key, 0o600)
+        return certificate, key
