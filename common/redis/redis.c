@@ -126,6 +126,16 @@ static bool was_idle(const struct redis *redis)
            mono_ms_between(redis->heard, mono_now()) >= IDLE_MS;
 }
 
+/* The link is over: what does that mean at this point of the connection's life? */
+static enum redis_refusal how_it_ended(const struct redis *redis)
+{
+    if (redis->link.refused == REDIS_REFUSED_closed && was_idle(redis))
+        return REDIS_REFUSED_closed_idle;
+    if (redis->link.refused == REDIS_REFUSED_closed && !redis->greeted)
+        return REDIS_REFUSED_cut_greeting;
+    return redis->link.refused;
+}
+
 static enum redis_refusal read_some(struct redis *redis, struct err *err)
 {
     char bytes[READ_BYTES];
@@ -139,10 +149,8 @@ static enum redis_refusal read_some(struct redis *redis, struct err *err)
         got = link_read(&redis->link, bytes, sizeof bytes, err);
         if (got == 0)
             break;
-        if (got < 0 && redis->link.refused == REDIS_REFUSED_closed && was_idle(redis))
-            return REDIS_REFUSED_closed_idle;
         if (got < 0)
-            return redis->link.refused;
+            return how_it_ended(redis);
         refusal = take_bytes(redis, bytes, got, err);
         if (refusal != REDIS_REFUSED_NOT)
             return refusal;
@@ -161,7 +169,7 @@ void redis_serve(struct redis *redis)
         err_set(&err, "%s", redis->leave_why);
     }
     if (refusal == REDIS_REFUSED_NOT && calls_write(redis, &err) != 0)
-        refusal = redis->link.refused;
+        refusal = how_it_ended(redis);
     if (refusal != REDIS_REFUSED_NOT)
         redis_fail(redis, refusal, err.text);
     else

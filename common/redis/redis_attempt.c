@@ -17,6 +17,7 @@
 static void greet(struct redis *redis)
 {
     redis->phase = PHASE_GREET;
+    redis->greeted = false;
     memset(redis->sha, 0, sizeof redis->sha);
     redis->no_shebang = false;
     redis_greet(redis);

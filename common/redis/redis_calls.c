@@ -144,6 +144,7 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
     struct call *call;
 
     redis->heard = mono_now();
+    redis->greeted = true;
     if (refusal != REDIS_REFUSED_NOT && redis_refusal(refusal)->connection == LEAVE)
         redis_leave(redis, refusal, reply->text);
     else if (refusal != REDIS_REFUSED_NOT)

@@ -53,7 +53,8 @@ struct redis {
     struct call *first, *last, *unsent; /* unsent: first call with bytes to send */
     size_t calls, bytes;                /* bytes held for calls */
     bool closing;
-    mono_t heard;              /* when Redis last said something */
+    bool greeted; /* something was heard on this connection */
+    mono_t heard; /* ... when last */
     enum redis_refusal leave;  /* what the replies of this turn ask for; NOT: to stay */
     char leave_why[160];
     enum redis_refusal lost_by; /* the last loss */

@@ -21,12 +21,13 @@ static const struct refusal refusals[REDIS_REFUSALS] = {
 
 static const char *unwrapped(const char *text)
 {
-    static const char wrapping[] = "ERR Error running script";
-    const char *inside = NULL;
+    static const char wrapping[] = "ERR Error running script", place[] = "@user_script:";
+    const char *inside;
 
-    if (strncmp(text, wrapping, strlen(wrapping)) == 0)
-        inside = strstr(text, ": -");
-    return inside != NULL ? inside + 3 : text;
+    if (strncmp(text, wrapping, strlen(wrapping)) != 0 || (inside = strstr(text, place)) == NULL)
+        return text;
+    inside += strlen(place);
+    return inside + strspn(inside, " 0123456789:-");
 }
 
 enum redis_refusal redis_refused(const struct redis_reply *reply)

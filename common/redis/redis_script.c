@@ -7,7 +7,9 @@
  *
  * The first line of a script says whether it runs while Redis is full: all but the push do,
  * because the drain must work then (custody P6).  A server before 7 does not know that line and
- * fails to compile; then it is left out, on that connection.
+ * fails to compile; then, on that connection, another one stands for it.  Such a server refuses a command
+ * for lack of memory only until the script has written something, so that a script, once it has begun to
+ * change things, is not stopped half way: deleting a key that nobody has is that first write.
  *
  * If we die on any line: scripts either ran whole or not at all, and each can be run again.
  */
@@ -16,24 +18,26 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ALLOW_OOM "#!lua flags=allow-oom\n"
-#define REFUSE_OOM "#!lua\n"
+/* First lines: of Redis 7, and before it. */
+#define ALLOW_OOM_7 "#!lua flags=allow-oom\n"
+#define ALLOW_OOM_6 "redis.call('DEL', KEYS[1] .. ':none')\n"
+#define REFUSE_OOM_7 "#!lua\n"
+#define REFUSE_OOM_6 ""
 
 struct script {
-    const char *text;     /* with the shebang */
-    size_t shebang_bytes; /* ... which is the first line */
-    const char *keys;     /* how many, as text */
+    const char *text, *plain; /* plain: without the shebang */
+    const char *keys;         /* how many, as text */
 };
 
 static const struct script scripts[REDIS_SCRIPTS] = {
-#define SCRIPT(name, keys, oom, lua) [REDIS_##name] = {oom lua, sizeof(oom) - 1, #keys},
+#define SCRIPT(name, keys, oom, lua) [REDIS_##name] = {oom##_7 lua, oom##_6 lua, #keys},
 #include "common/redis/scripts.def"
 #undef SCRIPT
 };
 
 static const char *script_text(const struct redis *redis, int script)
 {
-    return scripts[script].text + (redis->no_shebang ? scripts[script].shebang_bytes : 0);
+    return redis->no_shebang ? scripts[script].plain : scripts[script].text;
 }
 
 /* Makes the head anew: EVALSHA where the SHA1 is known, else EVAL with the text. */

@@ -32,6 +32,7 @@ QUICK = {
     "supervisor.flap_deaths": 1000,
     "supervisor.drain_ms": 15000,
     "redis.backoff_max_ms": 300,
+    "redis.backoff_slow_max_ms": 600,
     "redis.repush_s": 5,
     "redis.applied_poll_ms": 100,
     "redis.connect_ms": 1000,

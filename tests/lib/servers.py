@@ -229,7 +229,7 @@ class Redis(Server):
         self.socket = os.path.join(self.dir, "s")
         self.port = free_tcp_port() if tcp else 0
         self.settings = {"save": "", "appendonly": "no", "dir": self.dir, "maxclients": "500",
-                         **{name.replace("_", "-"): str(value) for name, value in settings.items()}}
+                         **{name.replace("_", "-"): value for name, value in settings.items()}}
 
     @property
     def url(self):
@@ -238,7 +238,7 @@ class Redis(Server):
     def start(self, wait=True):
         argv = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
         for name, value in self.settings.items():
-            argv += [f"--{name}", value]
+            argv += [f"--{name}", *map(str, value if isinstance(value, tuple) else (value,))]
         self.spawn(argv)
         if wait:
             wait_until(self.answers, 20, "Redis to answer", [self])
