@@ -131,6 +131,8 @@ static void take_snapshot_ask(const struct supervisor *supervisor, struct slot *
     end.snapshot_end.ticket = ticket;
     end.snapshot_end.started_ms = supervisor->started.micros / 1000;
     end.snapshot_end.draining = supervisor->draining;
+    if (supervisor->draining)
+        end.snapshot_end.drain_left_ms = mono_ms_between(mono_now(), supervisor->drain_at);
     end.snapshot_end.database_open = supervisor->database.open;
     snprintf(end.snapshot_end.database_why, sizeof end.snapshot_end.database_why, "%s",
              supervisor->database.why);

@@ -8,6 +8,7 @@
  *
  * The answer, a contract for programs (members may be added, never renamed):
  *   {"instance": "...", "version": "...", "build": "...", "started_ms": 0, "draining": false,
+ *    "drain_left_ms": null,
  *    "supervisor": {"known": true, "why": ""},
  *    "gate": {"database": {"open": true, "why": "...", "known": true}},
  *    "queue": {"known": true, "why": "", "length": 0, "bytes": 0},
@@ -141,6 +142,8 @@ static void write_supervision(struct json_out *out, const struct place *place)
 
     json_put_number_if(out, "started_ms", known, place->snapshot.started_ms);
     json_put_bool_if(out, "draining", known, place->snapshot.draining);
+    json_put_number_if(out, "drain_left_ms", known && place->snapshot.draining,
+                       place->snapshot.drain_left_ms);
     open_member(out, "supervisor", known, known ? "" : "no answer from the supervisor within 1 s");
     json_end(out);
     json_key(out, "gate");
