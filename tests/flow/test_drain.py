@@ -31,8 +31,12 @@ def flows(producer, count=200):
 
 
 def assert_all_counted_now(stack, producer):
-    """Not some time later: the daemon is gone, and everything that it acknowledged is in PostgreSQL."""
-    report = conservation.examine(stack.postgres, producer.outcome.sent, producer.outcome.acked)
+    """Not some time later: the daemon is gone, and everything that it acknowledged is in PostgreSQL.  (Answers
+    that were under way when it left may be lost: those events are counted too, and the producer, asked again,
+    would hear that they are duplicates.  So here it is stopped, and what it does not know of is no fault.)"""
+    counted = {row[0] for row in stack.postgres.query("select event_id from spendd.spend_log")}
+    assert producer.outcome.acked <= counted, "".join(log.tail() for log in stack.instances)
+    report = conservation.examine(stack.postgres, producer.outcome.sent, producer.outcome.acked | counted)
     assert report.ok, report.table() + "".join(log.tail() for log in stack.instances)
     assert stack.redis.client().llen("{spendd}:queue:0") == 0
 
@@ -85,10 +89,10 @@ def test_the_deadline_is_said_to_who_waits_and_the_rest_is_counted_later(stack):
     assert (code, answer.get("text", answer.get("error"))) in (
         (200, "drained"), (409, "the deadline has passed: what is not delivered waits in the spool"))
     assert instance.process.wait(patient(10)) == 0
-    producer.stop()
     stack.redis.thaw()
     instance.start(ready=WORKERS)
-    conservation.assert_conserved(stack.postgres, producer.outcome, logs=stack.logs)
+    producer.finish_source()
+    conservation.assert_conserved(stack.postgres, producer.wait(30, stack.logs), logs=stack.logs)
 
 
 def test_a_hung_worker_makes_the_drain_late_and_the_operator_hears_it(stack):
@@ -123,12 +127,14 @@ def test_a_worker_that_dies_in_the_drain_before_its_turn_comes_back(stack):
 def test_the_one_of_two_that_leaves_hands_over(stack):
     """Another instance holds the lock, or takes it: what the leaving one pushed is the other one's to count."""
     first, second = stack.spendd().start(ready=WORKERS), stack.spendd().start(ready=WORKERS)
-    producer = Producer([first.ingest], batches(Generator(5, "hand").events(2000), 10)).start()
+    producer = endless(first, 5)
     flows(producer, 300)
     assert order(first, "drain", "--wait", deadline_s=30)[0] == 200
     assert first.process.wait(patient(10)) == 0
-    producer.stop()
-    conservation.assert_conserved(stack.postgres, producer.outcome, logs=stack.logs)
+    # The producer asks again for what had no answer.
+    first.start(ready=("aggregator",))
+    producer.finish_source()
+    conservation.assert_conserved(stack.postgres, producer.wait(30, stack.logs), logs=stack.logs)
     assert second.stop() == 0
 
 
@@ -187,4 +193,5 @@ def test_a_new_build_on_the_same_spool_elsewhere_waits_for_the_lane(stack):
     assert old.stop() == 0
     producer.stop()
     new.wait_ready("aggregator")
-    conservation.assert_conserved(stack.postgres, producer.outcome, logs=stack.logs)
+    counted = {row[0] for row in stack.postgres.query("select event_id from spendd.spend_log")}
+    assert producer.outcome.acked <= counted
