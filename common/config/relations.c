@@ -6,11 +6,13 @@
  */
 #include "common/config/relations.h"
 
+#include "common/base/nodes.h"
 #include "common/config/endpoint.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LONGEST_IN_RUNTIME_DIR "/private/receipts.15.sock"
@@ -200,6 +202,53 @@ static void check_prefix(const struct settings *s, struct listener *to)
              s->redis_prefix);
 }
 
+/* --- how Redis is reached -------------------------------------------------------------------------- */
+
+/* The number of the database that the URL names; 0 where it names none, or lies in a file. */
+static long url_database(const char *url)
+{
+    const char *scheme = strstr(url, "://"), *query = strstr(url, "?db=");
+    const char *slash = scheme != NULL ? strchr(scheme + 3, '/') : NULL;
+
+    if (begins(url, "file:") || scheme == NULL)
+        return 0;
+    if (query != NULL)
+        return strtol(query + 4, NULL, 10);
+    return slash != NULL ? strtol(slash + 1, NULL, 10) : 0;
+}
+
+static void check_nodes(const char *path, const char *text, struct listener *to)
+{
+    struct nodes nodes;
+    struct err err;
+
+    if (nodes_parse(text, "1", &nodes, &err) != 0)
+        tell(to, path, "%s: %s", path, err.text);
+    else if (text[0] != '\0' && nodes.count == 0)
+        tell(to, path, "%s = \"%s\" names nobody", path, text);
+}
+
+static void check_fleet(const struct settings *s, struct listener *to)
+{
+    bool sentinels = s->redis_sentinels[0] != '\0', cluster = s->redis_cluster_nodes[0] != '\0';
+
+    check_nodes("redis.sentinels", s->redis_sentinels, to);
+    check_nodes("redis.cluster_nodes", s->redis_cluster_nodes, to);
+    if (sentinels && cluster)
+        tell(to, "redis.sentinels", "redis.sentinels and redis.cluster_nodes exclude each other: a cluster"
+             " fails over by itself");
+    if (sentinels && s->redis_sentinel_master[0] == '\0')
+        tell(to, "redis.sentinel_master", "redis.sentinel_master is empty: the Sentinels know the master"
+             " by a name");
+    if (cluster && url_database(s->redis_url) != 0)
+        tell(to, "redis.url", "redis.url names database %ld: a cluster has only database 0",
+             url_database(s->redis_url));
+    if ((sentinels || cluster) && begins(s->redis_url, "unix:"))
+        tell(to, "redis.url", "redis.url is a Unix socket: %s are reached by host and port, with"
+             " redis://[user:password@]any-host/ for the login",
+             cluster ? "the nodes of a cluster" : "what Sentinels name");
+}
+
 unsigned settings_relations(const struct settings *settings, relation_fn *say, void *arg)
 {
     struct listener to = {say, arg, 0};
@@ -210,6 +259,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_sizes(settings, &to);
     check_memory(settings, &to);
     check_prefix(settings, &to);
+    check_fleet(settings, &to);
     return to.said;
 }
 

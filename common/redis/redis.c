@@ -5,6 +5,10 @@
  *    ^                 |                     |                      |             |             |
  *    +-----------------+-------- anything wrong, or the deadline ---+-------------+-------------+
  *
+ * Between WAIT and LOOKUP, ROUTE says where to; where it has to ask Sentinels, that takes a while
+ * (redis_route.c).  Where several nodes may serve us, they are tried one after the other without a
+ * pause, and quietly: users hear of it when nobody could be reached, or connect_ms have passed.
+ *
  * Owns the socket (redis_link.c), the look-up (redis_lookup.c), the reader (redis_wire.c) and the
  * calls (redis_calls.c); redis_attempt.c leads up to the greeting.  Between attempts a pause of random
  * length (full jitter), for ever.  Every way to fail is a row of refusals.def, which says how long that
@@ -44,6 +48,8 @@ static void close_link(struct redis *redis)
 {
     harness_unwatch(&redis->watch);
     harness_unwatch(&redis->lookup_watch);
+    route_stop(redis);
+    redis->held = false;
     link_close(&redis->link);
     wire_reader_free(&redis->reader);
     explicit_bzero(&redis->url, sizeof redis->url);
@@ -69,18 +75,24 @@ const struct refusal *redis_refusal_of(const struct redis *redis, const struct r
 void redis_fail(struct redis *redis, enum redis_refusal refusal, const char *why)
 {
     const struct refusal *row = redis_refusal(refusal);
+    bool up = redis->phase == PHASE_UP, quiet;
+    bool several = redis->route->kind != ROUTE_URL && redis->phase != PHASE_ROUTE;
 
     redis->lost_by = refusal;
-    snprintf(redis->why, sizeof redis->why, "%s", why);
+    redis->again = route_over(redis);
+    quiet = redis->again && !up && !mono_reached(mono_now(), redis->round);
+    snprintf(redis->why, sizeof redis->why, "%s%s%s", several ? redis->node : "",
+             several ? ": " : "", why);
     close_link(redis);
     redis->phase = PHASE_WAIT;
     redis->leave = REDIS_REFUSED_NOT;
     redis_count(redis, refusal);
     calls_lose(redis);
-    timer_in_ms(redis->retry, redis_pause_ms(redis, row, redis->attempts));
-    if (row->class != REFUSAL_NORMAL && redis->attempts < UINT_MAX)
+    timer_in_ms(redis->retry, redis->again ? 0 : redis_pause_ms(redis, row, redis->attempts));
+    if (row->class != REFUSAL_NORMAL && !redis->again && redis->attempts < UINT_MAX)
         redis->attempts++;
-    redis->state(redis->arg, false, redis->why);
+    if (!quiet)
+        redis->state(redis->arg, false, redis->why);
 }
 
 void redis_leave(struct redis *redis, enum redis_refusal refusal, const char *why)
@@ -100,23 +112,31 @@ static bool is_tls_alert(const struct redis *redis, const char *bytes, int64_t c
            bytes[0] == 0x15 && bytes[1] == 0x03;
 }
 
+static enum redis_refusal take_replies(struct redis *redis, struct err *err)
+{
+    struct redis_reply *reply;
+
+    while (!redis->held) {
+        int whole = wire_reply(redis->reader, &reply, err);
+
+        if (whole != 1)
+            return whole < 0 ? REDIS_REFUSED_protocol : REDIS_REFUSED_NOT;
+        calls_reply(redis, reply);
+        wire_reply_free(&reply);
+    }
+    return REDIS_REFUSED_NOT;
+}
+
 static enum redis_refusal take_bytes(struct redis *redis, const char *bytes, int64_t count,
                                      struct err *err)
 {
-    struct redis_reply *reply;
-    int whole;
-
     if (is_tls_alert(redis, bytes, count)) {
         err_set(err, "Redis answered with an alert of TLS");
         return REDIS_REFUSED_plain_tls;
     }
     if (wire_feed(redis->reader, bytes, (size_t)count, err) != 0)
         return REDIS_REFUSED_protocol;
-    while ((whole = wire_reply(redis->reader, &reply, err)) == 1) {
-        calls_reply(redis, reply);
-        wire_reply_free(&reply);
-    }
-    return whole < 0 ? REDIS_REFUSED_protocol : REDIS_REFUSED_NOT;
+    return take_replies(redis, err);
 }
 
 /* Nothing was asked, nothing was heard for a while: a server's `timeout`, or a load balancer's. */
@@ -139,9 +159,11 @@ static enum redis_refusal how_it_ended(const struct redis *redis)
 static enum redis_refusal read_some(struct redis *redis, struct err *err)
 {
     char bytes[READ_BYTES];
+    /* What stands here since the call before it was held. */
+    enum redis_refusal refusal = take_replies(redis, err);
 
-    for (int i = 0; redis->leave == REDIS_REFUSED_NOT; i++) {
-        enum redis_refusal refusal;
+    for (int i = 0; refusal == REDIS_REFUSED_NOT && redis->leave == REDIS_REFUSED_NOT && !redis->held;
+         i++) {
         int64_t got;
 
         if (i >= READS_PER_TURN && !link_pending(&redis->link))
@@ -152,10 +174,8 @@ static enum redis_refusal read_some(struct redis *redis, struct err *err)
         if (got < 0)
             return how_it_ended(redis);
         refusal = take_bytes(redis, bytes, got, err);
-        if (refusal != REDIS_REFUSED_NOT)
-            return refusal;
     }
-    return REDIS_REFUSED_NOT;
+    return refusal;
 }
 
 /* Reads and writes what goes, whatever the event was: with TLS either may wait for either. */
@@ -173,15 +193,17 @@ void redis_serve(struct redis *redis)
     if (refusal != REDIS_REFUSED_NOT)
         redis_fail(redis, refusal, err.text);
     else
-        watch_events(redis->watch, link_events(&redis->link, redis->unsent != NULL));
+        calls_watch(redis);
 }
 
 void redis_greeted(struct redis *redis)
 {
     redis->phase = PHASE_UP;
     redis->heard = mono_now();
+    redis->again = false;
     explicit_bzero(&redis->url, sizeof redis->url);
     timer_stop(redis->deadline);
+    route_greeted(redis);
     redis->state(redis->arg, true, "");
 }
 
@@ -203,7 +225,7 @@ static void overdue(void *arg)
     }
     snprintf(why, sizeof why, "Redis did not %s within %lld ms",
              up ? "answer" : "take the connection",
-             (long long)(up ? redis->options.command_ms : redis->options.connect_ms));
+             (long long)(up ? redis->options.command_ms : route_patience_ms(redis)));
     redis_fail(redis,
          up                                 ? REDIS_REFUSED_slow_command
          : redis->phase == PHASE_HANDSHAKE ? REDIS_REFUSED_tls_silent
@@ -238,6 +260,8 @@ static int keep_options(struct redis *redis, const struct redis_options *options
     int result = 0;
 
     redis->options = *options;
+    redis->options.sentinels = redis->options.cluster_nodes = redis->options.key = NULL;
+    redis->options.sentinel_master = redis->options.sentinel_password = NULL; /* the route's */
     if (options->reply_bytes_max <= 0)
         redis->options.reply_bytes_max = REPLY_BYTES_MAX;
     if (options->backoff_slow_max_ms <= 0)
@@ -254,6 +278,7 @@ static int keep_options(struct redis *redis, const struct redis_options *options
 
 static void free_redis(struct redis *redis)
 {
+    route_close(redis);
     for (size_t i = 0; option_text(redis, i) != NULL; i++) {
         char *text = (char *)(uintptr_t)*option_text(redis, i);
 
@@ -264,14 +289,12 @@ static void free_redis(struct redis *redis)
     free(redis);
 }
 
-struct redis *redis_open(struct harness *harness, const struct redis_options *options,
-                         redis_state_fn *state, void *arg, struct err *err)
+/* Everything but its route. */
+static struct redis *make(struct harness *harness, const struct redis_options *options,
+                          redis_state_fn *state, void *arg, struct err *err)
 {
-    struct redis *redis;
+    struct redis *redis = calloc(1, sizeof *redis);
 
-    if (redis_url_check(options->url, err) != 0)
-        return NULL;
-    redis = calloc(1, sizeof *redis);
     if (redis == NULL || keep_options(redis, options) != 0) {
         err_set(err, "no memory for a connection to Redis");
         if (redis != NULL)
@@ -283,11 +306,44 @@ struct redis *redis_open(struct harness *harness, const struct redis_options *op
     redis->arg = arg;
     redis->link.fd = -1;
     snprintf(redis->why, sizeof redis->why, "not connected yet");
-    redis->deadline = harness_timer(harness, overdue, redis);
-    redis->retry = harness_timer(harness, retry, redis);
-    redis->lost = harness_timer(harness, answer_lost, redis);
+    return redis;
+}
+
+/* `routed`: what its route's opening said. */
+static struct redis *begin(struct redis *redis, int routed)
+{
+    if (routed != 0) {
+        free_redis(redis);
+        return NULL;
+    }
+    redis->deadline = harness_timer(redis->harness, overdue, redis);
+    redis->retry = harness_timer(redis->harness, retry, redis);
+    redis->lost = harness_timer(redis->harness, answer_lost, redis);
     timer_in_ms(redis->retry, 0);
     return redis;
+}
+
+struct redis *redis_open(struct harness *harness, const struct redis_options *options,
+                         redis_state_fn *state, void *arg, struct err *err)
+{
+    struct redis *redis;
+
+    if (redis_url_check(options->url, err) != 0)
+        return NULL;
+    redis = make(harness, options, state, arg, err);
+    return redis != NULL ? begin(redis, route_open(redis, options, err)) : NULL;
+}
+
+struct redis *redis_open_node(struct redis *of, const struct node *node, const char *password,
+                              int64_t deadline_ms, redis_state_fn *state, void *arg,
+                              struct err *err)
+{
+    struct redis_options options = of->options;
+    struct redis *redis;
+
+    options.connect_ms = options.command_ms = deadline_ms;
+    redis = make(of->harness, &options, state, arg, err);
+    return redis != NULL ? begin(redis, route_open_node(redis, node, password, err)) : NULL;
 }
 
 void redis_close(struct redis **redis)
@@ -313,6 +369,11 @@ void redis_close(struct redis **redis)
 bool redis_up(const struct redis *redis)
 {
     return redis->phase == PHASE_UP;
+}
+
+const char *redis_node(const struct redis *redis)
+{
+    return redis_up(redis) ? redis->node : "";
 }
 
 size_t redis_outstanding(const struct redis *redis)

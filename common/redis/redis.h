@@ -59,6 +59,12 @@ struct redis_options {
     int64_t connect_ms, command_ms;
     int64_t backoff_max_ms, backoff_slow_max_ms; /* caps of refusals.def; slow 0: six times that */
     int64_t reply_bytes_max; /* a larger reply ends the connection; 0: 64 MiB */
+
+    /* One of them at most; the URL then gives login and database, its host is not used. */
+    const char *sentinels;     /* "host:port, ...": they name the master; NULL or "": none */
+    const char *cluster_nodes; /* "host:port, ...": they know the cluster; NULL or "": none */
+    const char *sentinel_master, *sentinel_password;
+    const char *key; /* cluster: the client serves this key's hash slot, and no other */
 };
 
 /* What stands behind an answer that is no use: the refusal of an error reply; of NULL, what the
@@ -91,6 +97,10 @@ struct redis *redis_open(struct harness *harness, const struct redis_options *op
 void redis_close(struct redis **redis);
 
 bool redis_up(const struct redis *redis);
+
+/* The server that answers, "host:port" or a path; "" while there is none. */
+const char *redis_node(const struct redis *redis);
+
 size_t redis_outstanding(const struct redis *redis);
 
 /* Queues a command; never fails: if there is no connection it is answered NULL in the next turn.

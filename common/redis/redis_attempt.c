@@ -1,5 +1,5 @@
 /*
- * redis_attempt.c - one attempt to connect: URL, addresses, socket, TLS handshake, up to the greeting.
+ * redis_attempt.c - one attempt to connect: URL, route, addresses, socket, TLS handshake, up to the greeting.
  *
  * An attempt tries one address, in turn over the attempts.  Each step either goes on to the next or ends
  * the attempt with redis_fail; its deadline (redis.c) covers them all.  A look-up that outlives its
@@ -12,6 +12,7 @@
 #include "common/redis/redis_lookup.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 static void greet(struct redis *redis)
@@ -98,11 +99,32 @@ static void looked_up(void *arg, short revents)
         connect_to(redis, &found.address[redis->turn++ % found.count]);
 }
 
-static void look_up(struct redis *redis)
+static void name_node(struct redis *redis)
+{
+    struct redis_url *url = &redis->url;
+    struct node node = redis->route->at;
+
+    if (redis->route->kind == ROUTE_URL && url->path[0] != '\0') {
+        snprintf(redis->node, sizeof redis->node, "%s", url->path);
+        return;
+    }
+    if (redis->route->kind == ROUTE_URL) {
+        memcpy(node.host, url->host, sizeof node.host);
+        memcpy(node.port, url->port, sizeof node.port);
+    } else {
+        memcpy(url->host, node.host, sizeof url->host);
+        memcpy(url->port, node.port, sizeof url->port);
+    }
+    node_text(&node, redis->node, sizeof redis->node);
+}
+
+void redis_look_up(struct redis *redis)
 {
     struct addresses found;
     struct err err;
 
+    name_node(redis);
+    timer_in_ms(redis->deadline, route_patience_ms(redis));
     if (redis->url.path[0] != '\0') {
         if (link_address_local(redis->url.path, &found.address[0], &err) != 0)
             redis_fail(redis, REDIS_REFUSED_secret, err.text);
@@ -143,12 +165,18 @@ static int read_url(const char *setting, struct redis_url *url, struct err *err)
 void redis_attempt(struct redis *redis)
 {
     struct err err;
+    int known;
 
-    timer_in_ms(redis->deadline, redis->options.connect_ms);
-    if (read_url(redis->options.url, &redis->url, &err) != 0)
+    if (!redis->again)
+        redis->round = mono_after_ms(mono_now(), redis->options.connect_ms);
+    redis->phase = PHASE_ROUTE;
+    known = read_url(redis->options.url, &redis->url, &err);
+    if (known == 0)
+        known = route_begin(redis, &err);
+    if (known < 0)
         redis_fail(redis, REDIS_REFUSED_secret, err.text);
-    else
-        look_up(redis);
+    else if (known > 0)
+        redis_look_up(redis);
 }
 
 int redis_url_check(const char *url, struct err *err)

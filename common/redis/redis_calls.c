@@ -10,6 +10,7 @@
  */
 #include "common/redis/redis_inside.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,18 @@ void call_free(struct call **call)
 static size_t call_bytes(const struct call *call)
 {
     return call->head.length + call->tail.length;
+}
+
+void calls_watch(struct redis *redis)
+{
+    short events;
+
+    if (redis->watch == NULL)
+        return;
+    events = link_events(&redis->link, redis->unsent != NULL);
+    if (redis->held)
+        events &= (short)~POLLIN;
+    watch_events(redis->watch, events);
 }
 
 static void arm_deadline(struct redis *redis)
@@ -78,7 +91,7 @@ void calls_add(struct redis *redis, struct call *call)
         return;
     if (redis->unsent == NULL)
         redis->unsent = call;
-    watch_events(redis->watch, link_events(&redis->link, true));
+    calls_watch(redis);
     if (redis->first == call)
         arm_deadline(redis);
 }
@@ -138,6 +151,26 @@ void calls_answer_lost(struct redis *redis)
         timer_in_ms(redis->lost, 0);
 }
 
+/* The head leaves the queue, with what follows from that. */
+static struct call *take_head(struct redis *redis)
+{
+    struct call *call = pop(redis);
+
+    arm_deadline(redis);
+    /* One that was asked during the greeting may stand behind it, and no other reply may come. */
+    if (redis->first != NULL && redis->first->fate != CALL_LIVE)
+        timer_in_ms(redis->lost, 0);
+    return call;
+}
+
+void calls_answer_head(struct redis *redis, const struct redis_reply *reply, const char *reason)
+{
+    struct call *call = take_head(redis);
+
+    call->answer(call->arg, reply, reason);
+    call_free(&call);
+}
+
 void calls_reply(struct redis *redis, const struct redis_reply *reply)
 {
     enum redis_refusal refusal = redis_refused(reply);
@@ -147,8 +180,6 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
     redis->greeted = true;
     if (refusal != REDIS_REFUSED_NOT && redis_refusal(refusal)->connection == LEAVE)
         redis_leave(redis, refusal, reply->text);
-    else if (refusal != REDIS_REFUSED_NOT)
-        redis_count(redis, refusal);
     calls_answer_lost(redis);
     if (redis->first == NULL || redis->first->fate != CALL_LIVE ||
         redis->first->sent < call_bytes(redis->first)) {
@@ -156,11 +187,15 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
                     reply->kind == REDIS_ERROR ? reply->text : "a reply that nobody asked for");
         return;
     }
-    call = pop(redis);
-    arm_deadline(redis);
-    /* One that was asked during the greeting may stand behind it, and no other reply may come. */
-    if (redis->first != NULL && redis->first->fate != CALL_LIVE)
-        timer_in_ms(redis->lost, 0);
+    if (redis->first->swallow) {
+        redis->first->swallow = false; /* ASKING's own; what it was for says all */
+        return;
+    }
+    if (route_takes(redis, reply))
+        return;
+    if (refusal != REDIS_REFUSED_NOT && redis_refusal(refusal)->connection == STAY)
+        redis_count(redis, refusal);
+    call = take_head(redis);
     if (call->script >= 0 && script_again(redis, &call, reply))
         return;
     if (reply->kind != REDIS_ERROR && redis->phase == PHASE_UP)

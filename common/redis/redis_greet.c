@@ -1,6 +1,6 @@
 /*
  * redis_greet.c - what a fresh connection says first, in one pipeline: AUTH, SELECT, CLIENT
- * SETNAME, PING.  The connection is up when PING is answered and nothing before it was refused.
+ * SETNAME, what its route asks (redis_route.c), PING.  The connection is up when PING is answered and nothing before it was refused.
  *
  * CLIENT SETNAME may be refused (ACLs, proxies), so may PING for its permission: both are courtesy.
  * PING is there because it brings LOADING, NOAUTH and MASTERDOWN to light before the first command.
@@ -55,5 +55,6 @@ void redis_greet(struct redis *redis)
         say(redis, must, 2, (const char *const[]){"SELECT", db});
     }
     say(redis, may, 3, (const char *const[]){"CLIENT", "SETNAME", redis->options.client});
+    route_greet(redis);
     say(redis, last, 1, (const char *const[]){"PING"});
 }

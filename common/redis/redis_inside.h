@@ -7,6 +7,7 @@
 #include "common/harness/harness.h"
 #include "common/redis/redis.h"
 #include "common/redis/redis_link.h"
+#include "common/redis/redis_route.h"
 #include "common/redis/redis_url.h"
 #include "common/redis/redis_wire.h"
 
@@ -25,15 +26,26 @@ struct call {
     int arguments; /* of the script */
     bool whole;    /* the script's text was sent, not its SHA1 */
     bool plain;    /* ... without the shebang */
+    bool asking;   /* sent behind ASKING */
+    bool swallow;  /* ... whose own reply is still to come */
 };
 
 enum redis_phase {
     PHASE_WAIT,
+    PHASE_ROUTE,
     PHASE_LOOKUP,
     PHASE_CONNECT,
     PHASE_HANDSHAKE,
     PHASE_GREET,
     PHASE_UP
+};
+
+/* A command that is asked of another node, while a slot moves there: redis_ask.c. */
+struct ask {
+    struct redis *door; /* NULL: none */
+    struct node at;
+    bool waiting, sent; /* the call at the head of the queue waits; its bytes have moved over */
+    struct timer *idle, *resume;
 };
 
 struct redis {
@@ -47,6 +59,13 @@ struct redis {
     struct lookup *lookup;
     struct wire_reader *reader;
     struct redis_url url; /* during an attempt; wiped after the greeting */
+    struct route *route;
+    struct ask ask;
+    char node[NODE_TEXT]; /* of this attempt, to be shown */
+    bool again;           /* this attempt follows the last one at once, in the same round */
+    mono_t round;         /* by when a round that reaches nobody is told */
+    bool held;            /* nothing is read: the call at the head is asked of another node, or we
+                           * are about to leave for another node */
     unsigned attempts;    /* since the last answer that was of use */
     unsigned turn;        /* which of several addresses is tried */
     struct timer *deadline, *retry, *lost;
@@ -70,7 +89,19 @@ void redis_leave(struct redis *redis, enum redis_refusal refusal, const char *wh
 void redis_count(struct redis *redis, enum redis_refusal refusal); /* its metric */
 void redis_greeted(struct redis *redis);
 
+struct redis *redis_open_node(struct redis *of, const struct node *node, const char *password,
+                              int64_t deadline_ms, redis_state_fn *state, void *arg,
+                              struct err *err); /* password: in place of the URL's login, or NULL */
+
 void redis_attempt(struct redis *redis); /* redis_attempt.c */
+void redis_look_up(struct redis *redis); /* ... once the route is known */
+
+/* redis_ask.c: the call at the head of the queue, asked of another node. */
+void ask_follow(struct redis *redis, const struct node *to);
+void ask_stop(struct redis *redis);
+void ask_close(struct redis *redis);
+int ask_prefix(struct wire_text *head) MUST_CHECK;
+
 void redis_greet(struct redis *redis);   /* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING */
 
 /* redis_calls.c: the queue of calls. */
@@ -78,11 +109,14 @@ struct call *call_new(redis_reply_fn *answer, void *arg);
 void call_free(struct call **call);
 void calls_add(struct redis *redis, struct call *call); /* takes it, whatever the phase */
 void calls_lose(struct redis *redis);                   /* all of them: the connection is gone */
+void calls_watch(struct redis *redis); /* for what the socket is looked at now */
+void calls_answer_head(struct redis *redis, const struct redis_reply *reply, const char *reason);
 void calls_answer_lost(struct redis *redis); /* those at the head without a reply to come */
 void calls_reply(struct redis *redis, const struct redis_reply *reply);
 int calls_write(struct redis *redis, struct err *err) MUST_CHECK;
 
 /* redis_script.c: true if the call was sent again in another form. */
 bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply);
+void script_send(struct redis *redis, struct call *call); /* any call that has a tail; takes it */
 
 #endif

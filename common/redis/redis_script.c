@@ -89,11 +89,28 @@ static void learn_sha(struct redis *redis, int script)
     redis_command(redis, 3, argv, NULL, loaded_functions[script], redis);
 }
 
+void script_send(struct redis *redis, struct call *call)
+{
+    int script = call->script;
+    bool whole = false;
+
+    if (call->fate == CALL_LIVE && script >= 0) {
+        make_head(redis, call);
+        whole = call->whole;
+    }
+    call->swallow = call->asking;
+    if (call->fate == CALL_LIVE && call->asking && ask_prefix(&call->head) != 0)
+        call->fate = CALL_REFUSED;
+    whole = whole && call->fate == CALL_LIVE;
+    calls_add(redis, call);
+    if (whole)
+        learn_sha(redis, script);
+}
+
 void redis_script(struct redis *redis, enum redis_script script, int argc, const char *const *argv,
                   const size_t *lengths, redis_reply_fn *answer, void *arg)
 {
     struct call *call;
-    bool whole;
 
     if (redis->closing)
         return;
@@ -104,12 +121,7 @@ void redis_script(struct redis *redis, enum redis_script script, int argc, const
         call->fate = CALL_LOST;
     else if (wire_encode(&call->tail, 0, argc, argv, lengths) != 0)
         call->fate = CALL_REFUSED;
-    else
-        make_head(redis, call);
-    whole = call->whole && call->fate == CALL_LIVE;
-    calls_add(redis, call);
-    if (whole)
-        learn_sha(redis, (int)script);
+    script_send(redis, call);
 }
 
 bool script_again(struct redis *redis, struct call **call, const struct redis_reply *reply)
@@ -124,9 +136,7 @@ bool script_again(struct redis *redis, struct call **call, const struct redis_re
     } else {
         return false;
     }
-    make_head(redis, c);
     *call = NULL;
-    calls_add(redis, c);
-    learn_sha(redis, c->script);
+    script_send(redis, c);
     return true;
 }

@@ -22,5 +22,10 @@ struct redis_options redis_options_from(const struct settings *settings, const c
                 .key = settings->redis_tls_key,
                 .name = settings->redis_tls_name,
                 .verify = settings->redis_tls_verify},
+        .sentinels = settings->redis_sentinels,
+        .sentinel_master = settings->redis_sentinel_master,
+        .sentinel_password = settings->redis_sentinel_password,
+        .cluster_nodes = settings->redis_cluster_nodes,
+        .key = settings->redis_prefix, /* its {tag} is every key's */
     };
 }
