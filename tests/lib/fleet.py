@@ -6,6 +6,7 @@ Both look like a Redis of lib/servers.py to a Stack (url, start, running, close,
 import os
 import shutil
 import signal
+import time
 
 import redis
 
@@ -241,6 +242,23 @@ class Cluster(Fleet):
 
         return wait_until(found, deadline_s, "a node to serve our slot", [self])
 
+    def wait_promoted(self, replica, deadline_s=30):
+        """This replica is a master, and all of the cluster has heard of it."""
+        wait_until(lambda: (self.says(replica, "role") or [""])[0] == "master" and self.ok(), deadline_s,
+                   f"{replica.port} to be a master", [self])
+
+    def switch_to(self, replica, deadline_s=30):
+        """A failover between two that live.  Redis gives one up that takes longer than 5 s: said again until then."""
+        def master():
+            role = self.says(replica, "role") or [""]
+            if role[0] == "slave" and time.monotonic() > self._said + 6:
+                self._said = time.monotonic()
+                self.says(replica, "cluster", "failover")
+            return role[0] == "master"
+
+        self._said = 0
+        wait_until(master, deadline_s, f"{replica.port} to take over by hand", [self])
+
     # --- a slot on its way, step by step ---
     def begin_move(self, source, target):
         self.ask(target, "cluster", "setslot", self.slot, "importing", self.id(source))
@@ -256,11 +274,6 @@ class Cluster(Fleet):
     def end_move(self, source, target):
         for node in (target, source, *(n for n in self.members[:self.masters] if n not in (source, target))):
             self.ask(node, "cluster", "setslot", self.slot, "node", self.id(target))
-
-    def restart_empty(self, node):
-        """As after a host was replaced: its place in the cluster stays, its data are gone."""
-        node.stop("immediate")
-        node.start()
 
     def close(self):
         super().close()

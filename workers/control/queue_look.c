@@ -129,6 +129,7 @@ static void send_ask(struct ask *ask)
     const char *ttl[] = {"PTTL", look->lock};
 
     ask->sent = true;
+    snprintf(ask->figures.node, sizeof ask->figures.node, "%s", redis_node(look->redis));
     ask->left = PARTS;
     redis_command(look->redis, 3, meta, NULL, on_part, ask);
     redis_command(look->redis, 2, length, NULL, on_part, ask);

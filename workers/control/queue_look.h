@@ -17,6 +17,7 @@ struct queue_look;
 struct queue_figures {
     bool known;
     char why[240];    /* when not known */
+    char node[264];   /* the server that was asked: Sentinels and clusters have several */
     int64_t length;   /* batches in the queue */
     int64_t bytes;    /* -1: Redis has no count of them */
     bool held;        /* somebody holds the lock */

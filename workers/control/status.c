@@ -11,7 +11,7 @@
  *    "drain_left_ms": null,
  *    "supervisor": {"known": true, "why": ""},
  *    "gate": {"database": {"open": true, "why": "...", "known": true}},
- *    "queue": {"known": true, "why": "", "length": 0, "bytes": 0},
+ *    "queue": {"known": true, "why": "", "node": "127.0.0.1:6379", "length": 0, "bytes": 0},
  *    "lock": {"known": true, "why": "", "holder": null, "ttl_ms": null},
  *    "spool": {"bytes": 0, "unapplied_bytes": 0, "unapplied_segments": 0,
  *              "oldest_unapplied_s": null},
@@ -75,6 +75,11 @@ static void open_member(struct json_out *out, const char *key, bool known, const
 static void write_queue(struct json_out *out, const struct queue_figures *queue)
 {
     open_member(out, "queue", queue->known, queue->why);
+    json_key(out, "node");
+    if (queue->known)
+        json_string(out, queue->node);
+    else
+        json_null(out);
     json_put_number_if(out, "length", queue->known, queue->length);
     json_put_number_if(out, "bytes", queue->known && queue->bytes >= 0, queue->bytes);
     json_end(out);

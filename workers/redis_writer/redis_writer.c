@@ -47,9 +47,10 @@ static void say_hello(void *arg)
     lanes_hello(writer);
     timer_in_ms(writer->hello, all_lanes_heard(writer) ? HELLO_MS : HELLO_FIRST_MS);
     harness_status(writer->harness,
-                   "redis %s, generation %.8s, %zu held, %zu outstanding, queue %" PRId64
+                   "redis %s%s%s, generation %.8s, %zu held, %zu outstanding, queue %" PRId64
                    " bytes%s",
-                   redis_up(writer->redis) ? "up" : "down",
+                   redis_up(writer->redis) ? "up (" : "down", redis_node(writer->redis),
+                   redis_up(writer->redis) ? ")" : "",
                    writer->generation[0] != '\0' ? writer->generation : "unknown", writer->held,
                    writer->pending.count, writer->queue_bytes,
                    writer->full ? " (full)" : writer->refusals > 0 ? " (refused)" : "");
@@ -92,7 +93,8 @@ static void redis_told(void *arg, bool up, const char *reason)
     if (up) {
         stats_add(writer->stats, METRIC_redis_connects_total, 1);
         if (writer->down)
-            log_info("redis_up", "held=%zu outstanding=%zu", writer->held, writer->pending.count);
+            log_info("redis_up", "node=%s held=%zu outstanding=%zu", redis_node(writer->redis),
+                     writer->held, writer->pending.count);
         writer->down = false;
         redis_begin(writer);
     } else {
