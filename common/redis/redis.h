@@ -60,10 +60,8 @@ struct redis_options {
     int64_t backoff_max_ms, backoff_slow_max_ms; /* caps of refusals.def; slow 0: six times that */
     int64_t reply_bytes_max; /* a larger reply ends the connection; 0: 64 MiB */
 
-    /* One of them at most; the URL then gives login and database, its host is not used. */
-    const char *sentinels;     /* "host:port, ...": they name the master; NULL or "": none */
-    const char *cluster_nodes; /* "host:port, ...": they know the cluster; NULL or "": none */
-    const char *sentinel_master, *sentinel_password;
+    /* "host:port, ...", one of them at most; the URL's host is then not used.  NULL: "". */
+    const char *sentinels, *cluster_nodes, *sentinel_master, *sentinel_password;
     const char *key; /* cluster: the client serves this key's hash slot, and no other */
 };
 

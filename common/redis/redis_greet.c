@@ -1,6 +1,7 @@
 /*
  * redis_greet.c - what a fresh connection says first, in one pipeline: AUTH, SELECT, CLIENT
- * SETNAME, what its route asks (redis_route.c), PING.  The connection is up when PING is answered and nothing before it was refused.
+ * SETNAME, what its route asks (redis_route.c), PING.  The connection is up when PING is answered
+ * and nothing before it was refused.
  *
  * CLIENT SETNAME may be refused (ACLs, proxies), so may PING for its permission: both are courtesy.
  * PING is there because it brings LOADING, NOAUTH and MASTERDOWN to light before the first command.

@@ -6,6 +6,7 @@
 
 #include "common/harness/harness.h"
 #include "common/redis/redis.h"
+#include "common/redis/redis_ask.h"
 #include "common/redis/redis_link.h"
 #include "common/redis/redis_route.h"
 #include "common/redis/redis_url.h"
@@ -38,14 +39,6 @@ enum redis_phase {
     PHASE_HANDSHAKE,
     PHASE_GREET,
     PHASE_UP
-};
-
-/* A command that is asked of another node, while a slot moves there: redis_ask.c. */
-struct ask {
-    struct redis *door; /* NULL: none */
-    struct node at;
-    bool waiting, sent; /* the call at the head of the queue waits; its bytes have moved over */
-    struct timer *idle, *resume;
 };
 
 struct redis {
@@ -95,12 +88,6 @@ struct redis *redis_open_node(struct redis *of, const struct node *node, const c
 
 void redis_attempt(struct redis *redis); /* redis_attempt.c */
 void redis_look_up(struct redis *redis); /* ... once the route is known */
-
-/* redis_ask.c: the call at the head of the queue, asked of another node. */
-void ask_follow(struct redis *redis, const struct node *to);
-void ask_stop(struct redis *redis);
-void ask_close(struct redis *redis);
-int ask_prefix(struct wire_text *head) MUST_CHECK;
 
 void redis_greet(struct redis *redis);   /* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING */
 

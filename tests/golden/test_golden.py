@@ -69,7 +69,8 @@ def test_printed_parses_back_to_itself(stem, tmp_path):
     again = tmp_path / "again.conf"
     again.write_text(once)
     assert printed(str(again)) == once
-    assert "pass" not in once and "secret" not in once
+    values = [line.partition("=")[2] for line in once.splitlines()]
+    assert not [value for value in values if "pass" in value or "secret" in value]
 
 
 def test_shipped_configuration_says_what_the_defaults_are(tmp_path):
