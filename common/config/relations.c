@@ -210,7 +210,7 @@ static long url_database(const char *url)
     const char *scheme = strstr(url, "://"), *query = strstr(url, "?db=");
     const char *slash = scheme != NULL ? strchr(scheme + 3, '/') : NULL;
 
-    if (begins(url, "file:") || scheme == NULL)
+    if (strncmp(url, "file:", 5) == 0 || scheme == NULL)
         return 0;
     if (query != NULL)
         return strtol(query + 4, NULL, 10);
@@ -243,7 +243,7 @@ static void check_fleet(const struct settings *s, struct listener *to)
     if (cluster && url_database(s->redis_url) != 0)
         tell(to, "redis.url", "redis.url names database %ld: a cluster has only database 0",
              url_database(s->redis_url));
-    if ((sentinels || cluster) && begins(s->redis_url, "unix:"))
+    if ((sentinels || cluster) && strncmp(s->redis_url, "unix:", 5) == 0)
         tell(to, "redis.url", "redis.url is a Unix socket: %s are reached by host and port, with"
              " redis://[user:password@]any-host/ for the login",
              cluster ? "the nodes of a cluster" : "what Sentinels name");
