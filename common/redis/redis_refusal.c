@@ -2,7 +2,7 @@
  * redis_refusal.c - which row of refusals.def an error reply is.  Pure.
  *
  * Before Redis 7 an error within a script came wrapped ("ERR Error running script (call to f_...):
- * @user_script:3: -OOM command not allowed..."): the one inside is what counts.
+ * @user_script:3: @user_script: 3: -OOM command not allowed..."): the one inside is what counts.
  */
 #include "common/redis/redis_refusal.h"
 
@@ -22,12 +22,15 @@ static const struct refusal refusals[REDIS_REFUSALS] = {
 static const char *unwrapped(const char *text)
 {
     static const char wrapping[] = "ERR Error running script", place[] = "@user_script:";
-    const char *inside;
+    const char *inside = text;
 
-    if (strncmp(text, wrapping, strlen(wrapping)) != 0 || (inside = strstr(text, place)) == NULL)
+    if (strncmp(text, wrapping, strlen(wrapping)) != 0)
         return text;
-    inside += strlen(place);
-    return inside + strspn(inside, " 0123456789:-");
+    for (const char *at = text; (at = strstr(at, place)) != NULL;) {
+        at += strlen(place);
+        inside = at + strspn(at, " 0123456789:-");
+    }
+    return inside;
 }
 
 enum redis_refusal redis_refused(const struct redis_reply *reply)
