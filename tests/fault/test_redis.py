@@ -9,7 +9,7 @@ import threading
 import pytest
 import redis as redis_client
 
-from lib import conservation, tls
+from lib import certificates, conservation
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.producer import Producer
@@ -119,19 +119,22 @@ class Tls:
     """A Redis behind TLS, whose certificate and whose clients' authority can be replaced."""
 
     def __init__(self, place, clients="no", plain=False):
-        self.authority = tls.Authority(place.sub("a"))
-        self.stranger = tls.Authority(place.sub("b"))
         self.dir = place.sub("c")
+        self.authority = certificates.Authority(self.dir)
+        self.stranger = certificates.Authority(self.dir, "stranger")
         self.cert, self.key, self.ca = (os.path.join(self.dir, name) for name in ("s.crt", "s.key", "ca.crt"))
-        tls.put(self.authority.issue("server"), self.cert, self.key)
+        certificates.put(self.good(), self.cert, self.key)
         self.trust(self.authority)
         self.port = free_tcp_port()
         self.redis = place.redis(tcp=plain, tls_port=self.port, tls_cert_file=self.cert, tls_key_file=self.key,
-                                 tls_ca_cert_file=self.authority.cert, tls_auth_clients=clients)
+                                 tls_ca_cert_file=self.authority.file, tls_auth_clients=clients)
+
+    def good(self):
+        return self.authority.sign("localhost", names="DNS:localhost,IP:127.0.0.1")
 
     def trust(self, authority):
         """What redis.tls_ca names."""
-        with open(authority.cert, encoding="ascii") as source, open(self.ca + ".new", "w", encoding="ascii") as file:
+        with open(authority.file, encoding="ascii") as source, open(self.ca + ".new", "w", encoding="ascii") as file:
             file.write(source.read())
         os.replace(self.ca + ".new", self.ca)
 
@@ -140,7 +143,7 @@ class Tls:
 
     def serve(self, pair):
         """The running server takes another certificate; who is connected must come again."""
-        tls.put(pair, self.cert, self.key)
+        certificates.put(pair, self.cert, self.key)
         client = self.redis.client()
         client.config_set("tls-cert-file", self.cert)
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -148,9 +151,9 @@ class Tls:
 
 def test_tls_works_with_name_address_and_client_certificate(place, world):
     server = Tls(place, clients="yes")
-    ours = server.authority.issue("client")
-    one = world(server.redis).start(server.url(), redis__tls_ca=server.ca, redis__tls_cert=ours.cert,
-                                    redis__tls_key=ours.key)
+    cert, key = server.authority.sign("client")
+    one = world(server.redis).start(server.url(), redis__tls_ca=server.ca, redis__tls_cert=cert,
+                                    redis__tls_key=key)
     one.counted()
     one.url(server.url("127.0.0.1"))  # an address is verified as one
     one.kill_clients()
@@ -166,15 +169,15 @@ TLS_ROWS = ("tls_ca", "tls_name", "tls_expired")
 def test_a_certificate_that_is_not_good(place, world, row):
     """It was good, then it is replaced by one that is not, then by a good one."""
     server = Tls(place)
-    bad = {"tls_ca": lambda: server.stranger.issue("server"),
-           "tls_name": lambda: server.authority.issue("other", "DNS:elsewhere.example"),
-           "tls_expired": lambda: server.authority.issue("old", days=-1)}[row]()
+    bad = {"tls_ca": lambda: server.stranger.sign("localhost"),
+           "tls_name": lambda: server.authority.sign("elsewhere.example"),
+           "tls_expired": lambda: server.authority.sign("localhost", expired=True)}[row]()
     one = world(server.redis).start(server.url(), redis__tls_ca=server.ca)
     one.counted()
     server.serve(bad)
     one.refused(row, "tls")
     one.more(20)
-    server.serve(server.authority.issue("again"))
+    server.serve(server.good())
     one.counted()
     one.finish()
 
@@ -192,7 +195,7 @@ def test_tls_authorities_are_read_at_each_connect(place, world):
 def test_tls_name_that_is_asked_for(place, world):
     """redis.tls_name: connected to by an address, verified (and asked for, SNI) by a name."""
     server = Tls(place)
-    tls.put(server.authority.issue("named", "DNS:redis.example"), server.cert, server.key)
+    certificates.put(server.authority.sign("redis.example"), server.cert, server.key)
     one = world(server.redis).start(server.url("127.0.0.1"), redis__tls_ca=server.ca, redis__tls_name="redis.example")
     one.counted()
     one.finish()
@@ -200,7 +203,7 @@ def test_tls_name_that_is_asked_for(place, world):
 
 def test_tls_unverified_takes_any_certificate(place, world):
     server = Tls(place)
-    tls.put(server.stranger.issue("old", "DNS:elsewhere.example", days=-1), server.cert, server.key)
+    certificates.put(server.stranger.sign("elsewhere.example", expired=True), server.cert, server.key)
     one = world(server.redis).start(server.url(), redis__tls_verify=False)
     one.counted()
     one.finish()

@@ -3,8 +3,10 @@
     authority = Authority(directory, "right")
     authority.file                                  its certificate (what sslrootcert names)
     certificate, key = authority.sign("db.test")    paths; expired=True: it ended yesterday
+    put(pair, certificate, key)                     copies a pair over another one, as a rotation does
 """
 import os
+import shutil
 import subprocess
 
 
@@ -23,13 +25,13 @@ class Authority:
     def _path(self, suffix):
         return os.path.join(self.dir, f"{self.name}-{suffix}")
 
-    def sign(self, host, expired=False, owner=None):
-        """owner: uid of the server that must be able to read the key."""
+    def sign(self, host, expired=False, owner=None, names=None):
+        """owner: uid of the server that must be able to read the key.  names: other than DNS:host, as openssl has it."""
         self._count += 1
         stem = self._path(str(self._count))
         key, request, certificate, names = f"{stem}.key", f"{stem}.csr", f"{stem}.pem", f"{stem}.cnf"
         with open(names, "w", encoding="ascii") as file:
-            file.write(f"subjectAltName=DNS:{host}\n")
+            file.write(f"subjectAltName={names or 'DNS:' + host}\n")
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={host}",
                  "-keyout", key, "-out", request)
         # A negative number of days is what both old and new versions of openssl take for the past.
@@ -40,3 +42,9 @@ class Authority:
             os.chown(key, owner, owner)
         os.chmod(key, 0o600)
         return certificate, key
+
+
+def put(pair, certificate, key):
+    for source, target in zip(pair, (certificate, key)):
+        shutil.copy(source, target + ".new")
+        os.replace(target + ".new", target)
