@@ -29,14 +29,14 @@ class Authority:
         """owner: uid of the server that must be able to read the key.  names: other than DNS:host, as openssl has it."""
         self._count += 1
         stem = self._path(str(self._count))
-        key, request, certificate, names = f"{stem}.key", f"{stem}.csr", f"{stem}.pem", f"{stem}.cnf"
-        with open(names, "w", encoding="ascii") as file:
+        key, request, certificate, extensions = f"{stem}.key", f"{stem}.csr", f"{stem}.pem", f"{stem}.cnf"
+        with open(extensions, "w", encoding="ascii") as file:
             file.write(f"subjectAltName={names or 'DNS:' + host}\n")
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={host}",
                  "-keyout", key, "-out", request)
         # A negative number of days is what both old and new versions of openssl take for the past.
         _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key, "-set_serial",
-                 str(self._count), "-extfile", names, "-days", "-1" if expired else "30", "-out", certificate)
+                 str(self._count), "-extfile", extensions, "-days", "-1" if expired else "30", "-out", certificate)
         os.chmod(certificate, 0o644)
         if owner is not None:
             os.chown(key, owner, owner)
