@@ -1,4 +1,5 @@
 """What the supervisor does with processes: real ones, stopped, killed, refused, orphaned."""
+import itertools
 import os
 import shutil
 import signal
@@ -288,6 +289,45 @@ def test_a_closed_gate_holds_the_flusher_with_its_reason(stack):
     instance.wait_ready(*WORKERS)
     assert row(instance, "db_flusher")["why"] == ""
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+
+
+def close_by_stopping(postgres):
+    postgres.stop("immediate")
+    return postgres.start
+
+
+def close_by_read_only(postgres):
+    postgres.query("alter role spendd set default_transaction_read_only = on")
+    return lambda: postgres.query("begin read write; alter role spendd reset default_transaction_read_only; commit")
+
+
+def close_by_a_newer_schema(postgres):
+    postgres.query("update spendd.schema_version set version = version + 1000")
+    return lambda: postgres.query("update spendd.schema_version set version = version - 1000")
+
+
+def test_gate_open_close_open_under_load(stack):
+    """Three ways in which a database stops to be one, while events come all the time: the flusher is held with
+    the reason, ingest does not notice, and in the end everything is counted once."""
+    instance = stack.spendd(health__fail_after=2).start(ready=WORKERS)
+    generator = Generator(9, "gate")
+    source = batches(itertools.chain.from_iterable(generator.events(100) for _ in itertools.count()), 10)
+    producer = Producer(instance.ingest, source, rate=30).start()
+    for close, reason in ((close_by_stopping, "connect"), (close_by_read_only, "read-only"), (close_by_a_newer_schema, "schema")):
+        acked = len(producer.outcome.acked)
+        undo = close(stack.postgres)
+        held = wait_until(lambda: instance.state("db_flusher") == "HELD" and instance.status(), 20, "HELD", stack.logs)
+        assert reason in held["gate"]["database"]["why"], held["gate"]
+        assert row(instance, "db_flusher")["why"] == held["gate"]["database"]["why"]
+        wait_until(lambda: len(producer.outcome.acked) > acked + 50, 20, "ingest to go on", stack.logs)
+        undo()
+        instance.wait_ready("db_flusher")
+    producer.finish_source()
+    outcome = producer.wait(30, stack.logs)
+    assert not producer.outcome.refused
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    assert len(lines(instance, "gate_opened")) >= 4
+    assert all(row(instance, worker)["restarts"] == 0 for worker in ("aggregator", "redis_writer", "health_checker"))
 
 
 # --- PID 1 -----------------------------------------------------------------------------------------

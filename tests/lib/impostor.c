@@ -6,7 +6,7 @@
  *   exit N          leaves with that code            stranger    (born only) the hello has another pid
  *   silent, beat    stops beating, beats again       old         (born only) the hello has another build
  *   deaf            ignores what it is told on fd 3  tough       survives SIGABRT
- *   probe 0|1 TEXT  a result of the database probe   kinds       nothing: for a test to see that it listens
+ *   probe 0|1 TEXT  a result of the database probe
  * Told to drain it leaves with 0.  End of file on fd 3: leaves, whatever it was told.
  */
 #include "common/msg/line.h"
@@ -134,12 +134,12 @@ int main(void)
         if (!impostor.silent)
             say(&impostor, (struct msg){.kind = MSG_beat});
         poll(polled, 2, BEAT_MS);
-        if (polled[0].revents != 0)
-            hear(&impostor);
-        length = polled[1].revents != 0 ? recv(polled[1].fd, order, sizeof order - 1, MSG_DONTWAIT) : 0;
-        if (length > 0) {
+        /* The test first: what it said before an order came down fd 3 holds for that order. */
+        while ((length = recv(polled[1].fd, order, sizeof order - 1, MSG_DONTWAIT)) > 0) {
             order[length] = '\0';
             obey(&impostor, order);
         }
+        if (polled[0].revents != 0)
+            hear(&impostor);
     }
 }
