@@ -228,6 +228,12 @@ static void check_nodes(const char *path, const char *text, struct listener *to)
         tell(to, path, "%s = \"%s\" names nobody", path, text);
 }
 
+static void check_tls(const struct settings *s, struct listener *to)
+{
+    if (s->redis_tls_key[0] != '\0' && s->redis_tls_cert[0] == '\0')
+        tell(to, "redis.tls_key", "redis.tls_key without redis.tls_cert: a key alone proves nothing");
+}
+
 static void check_fleet(const struct settings *s, struct listener *to)
 {
     bool sentinels = s->redis_sentinels[0] != '\0', cluster = s->redis_cluster_nodes[0] != '\0';
@@ -259,6 +265,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_sizes(settings, &to);
     check_memory(settings, &to);
     check_prefix(settings, &to);
+    check_tls(settings, &to);
     check_fleet(settings, &to);
     return to.said;
 }
@@ -276,6 +283,8 @@ unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg
         tell(&to, "aggregator.processes", "aggregator.processes = %" PRId64 " with dedupe.database = false: "
              "an event that is sent again over a new connection may reach another aggregator, and is "
              "counted again", s->aggregator_processes);
+    if (!s->redis_tls_verify)
+        tell(&to, "redis.tls_verify", "redis.tls_verify = false: whoever answers is taken for Redis");
     if (s->spool_allow_volatile)
         tell(&to, "spool.allow_volatile", "spool.allow_volatile = true: on a volatile spool an acknowledged "
              "event is lost with the machine");

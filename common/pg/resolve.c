@@ -1,38 +1,23 @@
 /*
  * resolve.c - names to addresses in a helper thread.  See resolve.h.
  *
- * The thread and the asker hold one reference each; whoever lets go last frees.  The thread writes the
- * result, then makes the descriptor readable, and does nothing else: the loop never waits for it.  A
- * resolver that hangs keeps one thread, not one per try: an unfinished look-up is taken up again.
- * Owns nothing durable: if we die on any line nothing is lost.
+ * The thread (common/base/offloop.h) and the asker own the look-up together, and the loop never waits
+ * for it.  A resolver that hangs keeps one thread, not one per try: an unfinished look-up is taken up
+ * again.  Owns nothing durable: if we die on any line nothing is lost.
  */
 #include "common/pg/resolve.h"
 
-#include <netdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "common/base/offloop.h"
 
-#define THREAD_STACK_BYTES (512 * 1024)
+#include <netdb.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 
 struct resolve {
-    atomic_int holders;
-    int done_fd;
+    struct offloop *thread; /* the asker's handle */
     struct pg_targets asked, found;
     struct err err; /* of the last name that was not found */
 };
-
-static void let_go(struct resolve *resolve)
-{
-    if (atomic_fetch_sub(&resolve->holders, 1) > 1)
-        return;
-    close(resolve->done_fd);
-    free(resolve);
-}
 
 static void look_up(struct resolve *resolve, const struct pg_target *asked)
 {
@@ -51,10 +36,9 @@ static void look_up(struct resolve *resolve, const struct pg_target *asked)
     freeaddrinfo(list);
 }
 
-static void *run(void *arg)
+static void look_all_up(void *work)
 {
-    struct resolve *resolve = arg;
-    uint64_t one = 1;
+    struct resolve *resolve = work;
 
     for (size_t i = 0; i < resolve->asked.count; i++) {
         const struct pg_target *target = &resolve->asked.target[i];
@@ -64,48 +48,30 @@ static void *run(void *arg)
         else
             pg_targets_add(&resolve->found, target->host, target->address, target->port);
     }
-    if (write(resolve->done_fd, &one, sizeof one) < 0) {
-        /* The loop's deadline ends the wait. */
-    }
-    let_go(resolve);
-    return NULL;
 }
 
 struct resolve *resolve_start(const struct pg_targets *asked, struct err *err)
 {
     struct resolve *resolve = calloc(1, sizeof *resolve);
-    pthread_attr_t attributes;
-    pthread_t thread;
-    int rc;
+    struct offloop *thread;
 
     if (!resolve) {
         err_set(err, "out of memory");
         return NULL;
     }
     resolve->asked = *asked;
-    resolve->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (resolve->done_fd < 0) {
-        err_errno(err, "eventfd");
+    thread = offloop_start(look_all_up, resolve, err);
+    if (!thread) {
         free(resolve);
         return NULL;
     }
-    atomic_init(&resolve->holders, 2);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    rc = pthread_create(&thread, &attributes, run, resolve);
-    pthread_attr_destroy(&attributes);
-    if (rc == 0)
-        return resolve;
-    err_set(err, "no thread to resolve names: %s", strerror(rc));
-    close(resolve->done_fd);
-    free(resolve);
-    return NULL;
+    resolve->thread = thread; /* which never looks at it */
+    return resolve;
 }
 
 int resolve_fd(const struct resolve *resolve)
 {
-    return resolve->done_fd;
+    return offloop_fd(resolve->thread);
 }
 
 bool resolve_of(const struct resolve *resolve, const struct pg_targets *asked)
@@ -125,7 +91,8 @@ int resolve_result(const struct resolve *resolve, struct pg_targets *found, stru
 
 void resolve_drop(struct resolve **resolve)
 {
-    if (*resolve)
-        let_go(*resolve);
-    *resolve = NULL;
+    struct offloop *thread = *resolve ? (*resolve)->thread : NULL;
+
+    *resolve = NULL; /* freed with the thread */
+    offloop_drop(&thread);
 }

@@ -41,7 +41,7 @@ int64_t redis_pause_ms(const struct redis *redis, const struct refusal *refusal,
 {
     int64_t soon = redis->options.backoff_max_ms, slow = redis->options.backoff_slow_max_ms;
 
-    return refusal_pause_ms(refusal, attempts, soon, slow, jitter_dice());
+    return refusal_pause_ms(refusal, attempts, soon, slow > soon ? slow : soon, jitter_dice());
 }
 
 static void close_link(struct redis *redis)

@@ -1,31 +1,23 @@
 /*
  * redis_lookup.c - a host name to addresses, off the loop: getaddrinfo blocks for as long as the
- * name servers like, so it runs in a detached helper thread and says through an eventfd that it
- * is done.
+ * name servers like, so it runs in a helper thread (common/base/offloop.h), which owns the look-up
+ * together with the loop.
  *
- * A look-up is owned by two: the loop and its thread.  Whoever lets go last frees it; so a loop
- * that closes need not wait for a name server.  The thread touches nothing else and blocks all
- * signals. If we die on any line: nothing is lost, a look-up is a question.
+ * If we die on any line: nothing is lost, a look-up is a question.
  */
 #include "common/redis/redis_lookup.h"
 
-#include <errno.h>
+#include "common/base/offloop.h"
+
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 struct lookup {
-    atomic_int owners;
-    int fd;
+    struct offloop *thread; /* the loop's handle */
     char host[256], port[6];
-    int code; /* of getaddrinfo; written before the eventfd */
+    int code; /* of getaddrinfo */
     struct addresses found;
 };
 
@@ -53,51 +45,20 @@ int lookup_numeric(const char *host, const char *port, struct addresses *found)
     return ask(host, port, AI_NUMERICHOST | AI_NUMERICSERV, found) == 0 ? 0 : -1;
 }
 
-static void release(struct lookup *lookup)
+static void look_up(void *work)
 {
-    if (atomic_fetch_sub(&lookup->owners, 1) > 1)
-        return;
-    close(lookup->fd);
-    free(lookup);
-}
+    struct lookup *lookup = work;
 
-static void *look_up(void *arg)
-{
-    struct lookup *lookup = arg;
-    uint64_t one = 1;
-
-    lookup->code = ask(lookup->host, lookup->port, AI_NUMERICSERV | AI_ADDRCONFIG,
-                        &lookup->found);
+    lookup->code = ask(lookup->host, lookup->port, AI_NUMERICSERV | AI_ADDRCONFIG, &lookup->found);
     /* AI_ADDRCONFIG hides loopback names on a host that has loopback alone. */
     if (lookup->code != 0 && lookup->code != EAI_AGAIN)
         lookup->code = ask(lookup->host, lookup->port, AI_NUMERICSERV, &lookup->found);
-    if (write(lookup->fd, &one, sizeof one) != (ssize_t)sizeof one)
-        bug("eventfd: %s", strerror(errno));
-    release(lookup);
-    return NULL;
-}
-
-static int start_thread(struct lookup *lookup)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-    int code;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, 256 * 1024);
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    code = pthread_create(&thread, &attr, look_up, lookup);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return code;
 }
 
 struct lookup *lookup_start(const char *host, const char *port, struct err *err)
 {
     struct lookup *lookup = calloc(1, sizeof *lookup);
+    struct offloop *thread;
 
     if (lookup == NULL) {
         err_set(err, "no memory to look up a name");
@@ -105,20 +66,12 @@ struct lookup *lookup_start(const char *host, const char *port, struct err *err)
     }
     snprintf(lookup->host, sizeof lookup->host, "%s", host);
     snprintf(lookup->port, sizeof lookup->port, "%s", port);
-    lookup->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (lookup->fd < 0) {
-        err_errno(err, "no eventfd to look up a name");
+    thread = offloop_start(look_up, lookup, err);
+    if (thread == NULL) {
         free(lookup);
         return NULL;
     }
-    atomic_init(&lookup->owners, 2);
-    errno = start_thread(lookup);
-    if (errno != 0) {
-        err_errno(err, "no thread to look up a name");
-        close(lookup->fd);
-        free(lookup);
-        return NULL;
-    }
+    lookup->thread = thread; /* which never looks at it */
     return lookup;
 }
 
@@ -129,7 +82,7 @@ bool lookup_of(const struct lookup *lookup, const char *host, const char *port)
 
 int lookup_fd(const struct lookup *lookup)
 {
-    return lookup->fd;
+    return offloop_fd(lookup->thread);
 }
 
 int lookup_take(const struct lookup *lookup, struct addresses *found, struct err *err)
@@ -144,7 +97,8 @@ int lookup_take(const struct lookup *lookup, struct addresses *found, struct err
 
 void lookup_free(struct lookup **lookup)
 {
-    if (*lookup != NULL)
-        release(*lookup);
-    *lookup = NULL;
+    struct offloop *thread = *lookup != NULL ? (*lookup)->thread : NULL;
+
+    *lookup = NULL; /* freed with the thread */
+    offloop_drop(&thread);
 }

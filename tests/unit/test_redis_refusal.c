@@ -35,7 +35,8 @@ static void what_servers_say(void **state)
         {"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", "masterdown"},
         {"CLUSTERDOWN Hash slot not served", "clusterdown"},
         {"TRYAGAIN Multiple keys request during rehashing of slot", "tryagain"},
-        {"MOVED 3999 127.0.0.1:6381", "moved"},
+        {"MOVED 3999 127.0.0.1:6381", "nocluster"}, /* where no route has taken it */
+        {"ASK 3999 127.0.0.1:6381", "ask"},
         {"CROSSSLOT Keys in request don't hash to the same slot", "crossslot"},
         {"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", "busy"},
         {"BUSYKEY Target key name already exists.", "other"},
