@@ -37,6 +37,7 @@ struct schema {
     bool migrated; /* in this check */
     bool open;     /* the looking's transaction */
     bool usable;   /* in this check: the schema is there and of our version */
+    int races;     /* likewise: lost, each to another flusher */
     day_t today;
     bool have[DAYS_MAX]; /* partitions of today - 1, today, ... */
     day_t drop[DROPS_PER_CHECK];
@@ -312,10 +313,35 @@ static void list_partitions(struct schema *schema)
              1, values, deadline_ms(schema), on_partitions, schema);
 }
 
+static void on_raced(void *arg, const struct pg_answer *answer)
+{
+    struct schema *schema = arg;
+
+    if (answer->outcome != PG_OK)
+        failed(schema, answer);
+    else
+        list_partitions(schema);
+}
+
+/* Fifty instances that start together all find the same partitions missing.  Who comes second is told that
+ * the table is one already: it looks again.  Each round finds one more made, so the rounds are bounded. */
+static bool raced(struct schema *schema, const struct pg_answer *answer)
+{
+    if (answer->outcome != PG_REFUSED || strcmp(answer->sqlstate, "42809") != 0 ||
+        schema->races++ >= DAYS_MAX)
+        return false;
+    text_clear(&schema->sql);
+    text_put(&schema->sql, "ROLLBACK");
+    run(schema, on_raced);
+    return true;
+}
+
 static void on_made(void *arg, const struct pg_answer *answer)
 {
     struct schema *schema = arg;
 
+    if (raced(schema, answer))
+        return;
     if (answer->outcome != PG_OK) {
         failed(schema, answer);
         return;
@@ -421,6 +447,7 @@ void schema_check(struct schema *schema, day_t today, schema_fn *done, void *arg
     schema->done = done;
     schema->arg = arg;
     schema->migrated = schema->usable = false;
+    schema->races = 0;
     look(schema);
 }
 
