@@ -1,0 +1,133 @@
+"""Counted: the connections that an instance opens in an hour of steady life, and its descriptors before and after a
+thousand failures of each store's link.
+"""
+import collections
+import os
+import random
+
+import pytest
+
+from lib import conservation
+from lib.commits import PostgresProxy
+from lib.daemon import WORKERS, Stack
+from lib.events import Generator, batches
+from lib.producer import Outcome, Producer
+from lib.proxy import DOWN, RedisProxy
+from lib.waiting import WaitFailed, wait_until
+
+SEED = 1000
+
+
+class Site:
+    def __init__(self, place, stack, **settings):
+        self.stack, self.outcome, self.loads = stack, Outcome(), 0
+        self.redis, self.postgres = RedisProxy(place, stack.redis), PostgresProxy(place, stack.postgres)
+        self.instance = stack.spendd(redis__url=self.redis.url, database__url=self.postgres.url(), **settings).start(ready=WORKERS)
+
+    @property
+    def logs(self):
+        return [self.redis, self.postgres, *self.stack.logs]
+
+    def load(self):
+        self.loads += 1
+        producer = Producer(self.instance.ingest, batches(Generator(SEED, f"counts{self.loads}").events(10**9), 2), self.outcome,
+                            rate=40, window=12).start()
+        self.counts_on()
+        return producer
+
+    def counts_on(self):
+        target = len(self.outcome.acked) + 1
+        wait_until(lambda: conservation.settled(self.stack.postgres, target), 30, "events to be counted", self.logs)
+
+    def finish(self, producer):
+        producer.finish_source()
+        producer.wait(60, self.logs)
+        conservation.assert_conserved(self.stack.postgres, self.outcome, logs=self.logs, show=False)
+
+
+@pytest.fixture
+def site(place):
+    stack = Stack(place).start()
+    made = []
+
+    def make(**settings):
+        made.append(Site(place, stack, **settings))
+        return made[0]
+
+    yield make
+    stack.close()
+
+
+def test_connections_of_an_hour(site):
+    """An hour is sixty probes of each store, whatever their pause.  The data path opens nothing in it."""
+    site = site(health__probe_ms=100, health__idle_probe_ms=150, flush__ms=20, seal__ms=20)
+
+    def probes():
+        return site.instance.metric("probes_passed_total")
+
+    producer = site.load()
+    began, redis, postgres = probes(), site.redis.opened, site.postgres.opened
+    commits = site.postgres.commits
+    wait_until(lambda: probes() >= began + 120, 60, "an hour", site.logs)
+    redis, postgres, took = site.redis.opened - redis, site.postgres.opened - postgres, probes() - began
+    print(f"\n  {took} probes; connections opened: Redis {redis}, PostgreSQL {postgres};"
+          f" commits {site.postgres.commits - commits}; open now: Redis {site.redis.open}, PostgreSQL {site.postgres.open}")
+    # Each probe connects once; one of each store may be under way at either end.
+    assert redis + postgres <= took + 4
+    assert site.redis.open <= 3 and site.postgres.open <= 2
+    assert site.instance.metric("probes_failed_total") == 0
+    site.finish(producer)
+
+
+def descriptors(instance):
+    """worker -> what its descriptors are, by kind; None for a worker that is not there"""
+    found = {}
+    for worker in WORKERS:
+        pid = instance.pid(worker)
+        kinds = collections.Counter()
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                kinds[os.readlink(f"/proc/{pid}/fd/{number}").split(":")[0]] += 1
+            except FileNotFoundError:
+                pass  # closed since
+        found[worker, pid] = kinds
+    return found
+
+
+def differing(before, after):
+    """Equal; but control's connection to Redis, made when somebody asks, may have been closed since."""
+    return {who: (before[who], after.get(who)) for who in before
+            if who not in after or (after[who] > before[who] if who[0] == "control" else after[who] != before[who])}
+
+
+def wait_or_last(difference, deadline_s):
+    """Waits until there is none; what it is when it stays."""
+    try:
+        wait_until(lambda: not difference(), deadline_s, "no difference")
+    except WaitFailed:
+        pass
+    return difference()
+
+
+@pytest.mark.parametrize("store", ["redis", "postgres"])
+def test_descriptors_after_a_thousand_failures(site, store):
+    site = site(redis__backoff_max_ms=10, database__backoff_max_ms=10, flush__ms=10, seal__ms=20, redis__applied_poll_ms=10,
+                health__fail_after=100, health__probe_ms=600000, health__idle_probe_ms=600000)
+    proxy, rng = getattr(site, store), random.Random(f"{SEED}{store}")
+    site.finish(site.load())
+    before, opened = descriptors(site.instance), proxy.opened
+    producer = site.load()
+    failures = proxy.acted
+    while proxy.acted < failures + 1000:
+        # Within the greeting, within a reply, or just behind it.
+        proxy.arm(rng.choice(("reset", "cut")), way=DOWN, after=rng.randrange(1, 1000))
+        wait_until(lambda: proxy.armed is None, 20, "a failure", site.logs, look_s=0.001)
+        if proxy.acted % 50 == 0:  # a hundred in a row would close the gate, and another process open it
+            site.counts_on()
+    opened = proxy.opened - opened
+    site.finish(producer)
+    leaked = wait_or_last(lambda: differing(before, descriptors(site.instance)), 20)
+    assert not leaked, leaked
+    print(f"\n  {store}: {proxy.acted - failures} failures, {opened} connections opened;"
+          f" descriptors {({worker: sum(kinds.values()) for (worker, _), kinds in before.items()})}")
+    assert opened >= 900
