@@ -326,11 +326,8 @@ static struct redis *begin(struct redis *redis, int routed)
 struct redis *redis_open(struct harness *harness, const struct redis_options *options,
                          redis_state_fn *state, void *arg, struct err *err)
 {
-    struct redis *redis;
+    struct redis *redis = make(harness, options, state, arg, err);
 
-    if (redis_url_check(options->url, err) != 0)
-        return NULL;
-    redis = make(harness, options, state, arg, err);
     return redis != NULL ? begin(redis, route_open(redis, options, err)) : NULL;
 }
 

@@ -151,7 +151,7 @@ void redis_look_up(struct redis *redis)
         harness_watch(redis->harness, lookup_fd(redis->lookup), POLLIN, looked_up, redis);
 }
 
-static int read_url(const char *setting, struct redis_url *url, struct err *err)
+int redis_read_url(const char *setting, struct redis_url *url, struct err *err)
 {
     char text[1024];
     int result = secret_read(setting, text, sizeof text, err);
@@ -170,7 +170,7 @@ void redis_attempt(struct redis *redis)
     if (!redis->again)
         redis->round = mono_after_ms(mono_now(), redis->options.connect_ms);
     redis->phase = PHASE_ROUTE;
-    known = read_url(redis->options.url, &redis->url, &err);
+    known = redis_read_url(redis->options.url, &redis->url, &err);
     if (known == 0)
         known = route_begin(redis, &err);
     if (known < 0)
@@ -182,7 +182,7 @@ void redis_attempt(struct redis *redis)
 int redis_url_check(const char *url, struct err *err)
 {
     struct redis_url parsed;
-    int result = read_url(url, &parsed, err);
+    int result = redis_read_url(url, &parsed, err);
 
     explicit_bzero(&parsed, sizeof parsed);
     return result;

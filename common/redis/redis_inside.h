@@ -88,6 +88,7 @@ struct redis *redis_open_node(struct redis *of, const struct node *node, const c
 
 void redis_attempt(struct redis *redis); /* redis_attempt.c */
 void redis_look_up(struct redis *redis); /* ... once the route is known */
+int redis_read_url(const char *setting, struct redis_url *url, struct err *err) MUST_CHECK;
 
 void redis_greet(struct redis *redis);   /* redis_greet.c: AUTH, SELECT, CLIENT SETNAME, PING */
 

@@ -75,18 +75,43 @@ static int open_cluster(struct route *route, const struct redis_options *options
     return 0;
 }
 
-int route_open(struct redis *redis, const struct redis_options *options, struct err *err)
+/* Whether the URL is one of this kind's. */
+static int fits(const struct route *route, const struct redis_url *url, struct err *err)
 {
-    redis->route = calloc(1, sizeof *redis->route);
-    if (redis->route == NULL)
-        return err_set(err, "no memory for a connection to Redis");
+    bool cluster = route->kind == ROUTE_CLUSTER;
+
+    if (route->kind != ROUTE_URL && url->path[0] != '\0')
+        return err_set(err, "redis url: a Unix socket leads to no %s",
+                       cluster ? "cluster" : "Sentinel's master");
+    if (cluster && url->db != 0)
+        return err_set(err, "redis url: a cluster has only database 0");
+    return 0;
+}
+
+static int open_kind(struct route *route, const struct redis_options *options, struct err *err)
+{
     if (given(options->sentinels) && given(options->cluster_nodes))
         return err_set(err, "redis.sentinels and redis.cluster_nodes exclude each other");
     if (given(options->sentinels))
-        return open_sentinel(redis->route, options, err);
-    if (given(options->cluster_nodes))
-        return open_cluster(redis->route, options, err);
-    return 0;
+        return open_sentinel(route, options, err);
+    return given(options->cluster_nodes) ? open_cluster(route, options, err) : 0;
+}
+
+int route_open(struct redis *redis, const struct redis_options *options, struct err *err)
+{
+    struct redis_url url;
+    int result;
+
+    redis->route = calloc(1, sizeof *redis->route);
+    if (redis->route == NULL)
+        return err_set(err, "no memory for a connection to Redis");
+    if (open_kind(redis->route, options, err) != 0)
+        return -1;
+    result = redis_read_url(options->url, &url, err);
+    if (result == 0)
+        result = fits(redis->route, &url, err);
+    explicit_bzero(&url, sizeof url);
+    return result;
 }
 
 int route_open_node(struct redis *redis, const struct node *node, const char *password,
@@ -142,11 +167,8 @@ int route_begin(struct redis *redis, struct err *err)
     route->moved = route->no_master = false;
     if (route->kind == ROUTE_URL)
         return 1;
-    if (redis->url.path[0] != '\0')
-        return err_set(err, "redis url: a Unix socket leads to no %s",
-                       route->kind == ROUTE_CLUSTER ? "cluster" : "Sentinel's master");
-    if (route->kind == ROUTE_CLUSTER && redis->url.db != 0)
-        return err_set(err, "redis url: a cluster has only database 0");
+    if (fits(route, &redis->url, err) != 0) /* a file's may have changed */
+        return -1;
     if (route->kind == ROUTE_SENTINEL) {
         sentinel_ask(redis);
         return 0;
