@@ -2,7 +2,7 @@
  * test_redis_route.c - the door against nodes that say what they are told to say: ASK and MOVED between
  * commands that stand in a row, nodes that cannot be reached, Sentinels that are wrong.  Real clusters
  * are in tests/fault.
- * links: common/redis/redis.c common/redis/redis_ask.c common/redis/redis_calls.c common/redis/redis_cluster.c common/redis/redis_greet.c common/redis/redis_route.c common/redis/redis_sentinel.c common/redis/redis_topology.c common/redis/redis_link.c common/redis/redis_lookup.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/stats/stats.c common/config/secret.c common/base/clock.c common/base/err.c common/base/nodes.c tests/unit/loop.c
+ * links: common/redis/redis.c common/redis/redis_ask.c common/redis/redis_calls.c common/redis/redis_cluster.c common/redis/redis_greet.c common/redis/redis_route.c common/redis/redis_sentinel.c common/redis/redis_topology.c common/redis/redis_link.c common/redis/redis_lookup.c common/base/offloop.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/stats/stats.c common/config/secret.c common/base/clock.c common/base/err.c common/base/nodes.c tests/unit/loop.c
  * libs: hiredis openssl
  */
 #include "common/redis/redis.h"
