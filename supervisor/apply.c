@@ -15,6 +15,7 @@
 #include "common/config/config.h"
 #include "common/config/mask.h"
 #include "common/config/relations.h"
+#include "supervisor/keys.h"
 #include "supervisor/reload.h"
 #include "supervisor/supervisor.h"
 
@@ -123,10 +124,16 @@ static int check_kind(struct reload *reload)
 /* `wanted` is what the file says, `mixed` what can be had without a full restart.  -1: said why not. */
 static int read_aside(struct reload *reload, struct settings *wanted, struct settings *mixed)
 {
+    struct err err;
+
     errno = 0;
     if (check_kind(reload) < 0 ||
         config_load(reload->supervisor->config, wanted, NULL, say_error, reload) < 0)
         return -1;
+    if (keys_check(wanted, &err) < 0) {
+        say_error(reload, err.text);
+        return -1;
+    }
     *mixed = *wanted;
     reload_keep_full(&reload->supervisor->settings, mixed);
     /* A relation that holds for the file may not hold beside what has to stay. */
@@ -151,7 +158,6 @@ static void tell(struct supervisor *supervisor, struct slot *slot, const struct 
 static void apply(struct supervisor *supervisor, const struct settings *after)
 {
     const struct settings before = supervisor->settings;
-    uint32_t live = reload_readers(&before, after, RELOAD_LIVE);
     uint32_t restarted = reload_readers(&before, after, RELOAD_WORKER);
     bool level = strcmp(before.log_level, after->log_level) != 0;
 
@@ -164,7 +170,7 @@ static void apply(struct supervisor *supervisor, const struct settings *after)
         slot->heard = mono_now(); /* deadlines may be shorter now: everybody gets a full one */
         if (level)
             slot->level = LEVEL_OF_CONFIG;
-        if (slot->line != NULL && (live >> (1 + slot->row) & 1) != 0)
+        if (slot->line != NULL) /* all of them: a file that a setting names may have changed */
             tell(supervisor, slot, &before);
         if (slot->pid != 0 && (restarted >> (1 + slot->row) & 1) != 0)
             slot->restart = RESTART_QUEUED;

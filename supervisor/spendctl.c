@@ -59,6 +59,8 @@ static void print_help(FILE *to)
           "  -d, --runtime-dir DIR  runtime_dir of spendd (SPENDD_RUNTIME_DIR, "
           "else " DEFAULT_RUNTIME_DIR ")\n"
           "  -s, --socket ENDPOINT  admin socket, as in admin.listen (ipc:///path)\n"
+          "  -k, --keys FILE        for tcp:// your CURVE key pair (spendd --curve-keys DIR NAME)\n"
+          "  -S, --server-key FILE  for tcp:// the public key of spendd\n"
           "  -t, --timeout SECONDS  longest wait for an answer (5), or for what wait waits for (60)\n"
           "  -h, --help             this text\n"
           "\n"
@@ -115,6 +117,12 @@ static int read_option(struct options *options, int letter, const char *value)
         return read_timeout(value, &options->timeout_ms) == 0
                    ? 0
                    : 1 + spendctl_usage("--timeout is a number of seconds, at most 86400, not", value);
+    case 'k':
+        options->peer.keys = value;
+        return 0;
+    case 'S':
+        options->peer.server_key = value;
+        return 0;
     case 'h':
         print_help(stdout);
         return 1 + EXIT_DONE;
@@ -127,6 +135,7 @@ static int read_option(struct options *options, int letter, const char *value)
 static const struct option names[] = {
     {"json", no_argument, NULL, 'j'},         {"runtime-dir", required_argument, NULL, 'd'},
     {"socket", required_argument, NULL, 's'}, {"timeout", required_argument, NULL, 't'},
+    {"keys", required_argument, NULL, 'k'},   {"server-key", required_argument, NULL, 'S'},
     {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
 };
 
@@ -163,9 +172,12 @@ static int read_options(struct options *options, int argc, char **argv)
     if (set_endpoint(options, "ipc://%s/admin.sock", dir && dir[0] ? dir : DEFAULT_RUNTIME_DIR) !=
         0)
         return 1 + spendctl_usage("SPENDD_RUNTIME_DIR is too long", dir);
-    while (stop == 0 && (letter = getopt_long(argc, argv, "+jd:s:t:h", names, NULL)) != -1)
+    while (stop == 0 && (letter = getopt_long(argc, argv, "+jd:s:k:S:t:h", names, NULL)) != -1)
         stop = read_option(options, letter, optarg);
-    return stop != 0 ? stop : read_behind(options, argc, argv);
+    if (stop == 0)
+        stop = read_behind(options, argc, argv);
+    options->peer.endpoint = options->endpoint;
+    return stop;
 }
 
 /* The row of commands.def, if it has as many words as that row has places for.  NULL: told why. */

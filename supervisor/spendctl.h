@@ -4,6 +4,7 @@
 #ifndef SPENDD_SUPERVISOR_SPENDCTL_H
 #define SPENDD_SUPERVISOR_SPENDCTL_H
 
+#include "common/admin/admin_client.h"
 #include "common/admin/output.h"
 #include "common/base/attr.h"
 #include "common/base/err.h"
@@ -19,6 +20,7 @@ enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 3 };
 
 struct options {
     char endpoint[256];
+    struct bus_peer peer; /* the endpoint, and the keys for it */
     int64_t timeout_ms;
     bool timeout_given;
     bool lines; /* the items of the answer are records: one line of JSON each, whatever the form */

@@ -86,7 +86,7 @@ int spendctl_ask(const struct options *options, bool *heard)
 {
     struct outcome outcome = {.options = options};
     struct err err;
-    int asked = admin_ask(options->endpoint, options->words, options->count, options->timeout_ms,
+    int asked = admin_ask(&options->peer, options->words, options->count, options->timeout_ms,
                           on_answer, &outcome, &err);
 
     if (heard != NULL)
@@ -119,7 +119,7 @@ int spendctl_fetch(const struct options *options, const char *const *words, size
     struct kept kept = {.status = -1};
 
     *json = NULL;
-    if (admin_ask(options->endpoint, words, count, options->timeout_ms, keep, &kept, err) != 0) {
+    if (admin_ask(&options->peer, words, count, options->timeout_ms, keep, &kept, err) != 0) {
         free(kept.json);
         return -1;
     }

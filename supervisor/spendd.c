@@ -12,6 +12,7 @@
 #include "common/config/relations.h"
 #include "common/harness/build.h"
 #include "common/harness/harness.h"
+#include "supervisor/keys.h"
 #include "supervisor/task.h"
 
 #include <fcntl.h>
@@ -23,15 +24,17 @@
 #define DEFAULT_CONFIG "/etc/spendd/spendd.conf"
 #define EXIT_USAGE 2
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_STATES, MODE_VERSION, MODE_HELP, MODE_WRONG };
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_STATES, MODE_KEYS, MODE_VERSION, MODE_HELP, MODE_WRONG };
 
 struct arguments {
     const char *config;
     enum mode mode;
+    const char *keys, *name; /* --curve-keys DIR [NAME] */
 };
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
+    {"curve-keys", required_argument, NULL, 'K'},
     {"print-config", no_argument, NULL, 'p'}, {"migrate", no_argument, NULL, 'm'},
     {"print-states", no_argument, NULL, 's'}, {"version", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
@@ -40,13 +43,15 @@ static const struct option options[] = {
 
 static void print_help(FILE *to)
 {
-    fputs("usage: spendd [--config FILE] [--check | --print-config | --migrate | --print-states | --version | --help]\n"
+    fputs("usage: spendd [--config FILE] [--check | --print-config | --curve-keys DIR | --migrate | --print-states | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
           "  --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
           "  --check          check the configuration and say what was checked; start nothing\n"
           "  --print-config   print the effective configuration, secrets masked; start nothing\n"
+          "  --curve-keys DIR [NAME]\n"
+          "                   make a key pair for tcp:// in DIR: the server's, or that of the client NAME\n"
           "  --migrate        make or upgrade the schema in PostgreSQL (as database.url), then leave; may\n"
           "                   run beside a living spendd\n"
           "  --print-states   print what happens to a worker in which state\n"
@@ -74,6 +79,8 @@ static enum mode mode_of(int letter)
         return MODE_VERSION;
     case 'h':
         return MODE_HELP;
+    case 'K':
+        return MODE_KEYS;
     default:
         return MODE_WRONG;
     }
@@ -81,7 +88,7 @@ static enum mode mode_of(int letter)
 
 static struct arguments parse(int argc, char **argv)
 {
-    struct arguments arguments = {DEFAULT_CONFIG, MODE_RUN};
+    struct arguments arguments = {.config = DEFAULT_CONFIG, .mode = MODE_RUN};
     int letter;
 
     while ((letter = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
@@ -89,7 +96,11 @@ static struct arguments parse(int argc, char **argv)
             arguments.config = optarg;
         else if (arguments.mode != MODE_WRONG)
             arguments.mode = mode_of(letter);
+        if (letter == 'K')
+            arguments.keys = optarg;
     }
+    if (arguments.mode == MODE_KEYS && optind < argc)
+        arguments.name = argv[optind++];
     if (optind < argc && arguments.mode != MODE_WRONG) {
         fprintf(stderr, "spendd: what is \"%s\"?\n", argv[optind]);
         arguments.mode = MODE_WRONG;
@@ -148,9 +159,14 @@ static int with_settings(const struct arguments *arguments)
     static const struct settings nothing;
     struct settings settings = nothing;
     unsigned given = 0;
+    struct err err;
 
     if (config_load(arguments->config, &settings, &given, say, stderr) < 0)
         return EXIT_CONFIGURATION;
+    if ((arguments->mode == MODE_CHECK || arguments->mode == MODE_RUN) && keys_check(&settings, &err) < 0) {
+        fprintf(stderr, "%s: %s\n", arguments->config, err.text);
+        return EXIT_CONFIGURATION;
+    }
     if (arguments->mode == MODE_CHECK)
         return check(arguments->config, &settings, given);
     if (arguments->mode == MODE_PRINT) {
@@ -185,6 +201,8 @@ int main(int argc, char **argv)
     case MODE_WRONG:
         fputs("spendd --help tells the options\n", stderr);
         return EXIT_USAGE;
+    case MODE_KEYS:
+        return keys_make(arguments.keys, arguments.name);
     case MODE_RUN:
     case MODE_CHECK:
     case MODE_PRINT:

@@ -7,8 +7,6 @@
  */
 #include "common/admin/admin_client.h"
 
-#include "common/bus/bus_request.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -89,7 +87,7 @@ static bool on_answer(void *arg, const struct bus_frame *frames, size_t count)
     return status == 102;
 }
 
-int admin_ask(const char *endpoint, const char *const *words, size_t count, int64_t timeout_ms,
+int admin_ask(const struct bus_peer *peer, const char *const *words, size_t count, int64_t timeout_ms,
               admin_answer_fn *answer, void *arg, struct err *err)
 {
     struct bus_frame frames[1 + ADMIN_WORDS_MAX] = {{ADMIN_PROTOCOL, strlen(ADMIN_PROTOCOL)}};
@@ -97,13 +95,13 @@ int admin_ask(const char *endpoint, const char *const *words, size_t count, int6
 
     if (count == 0 || count > ADMIN_WORDS_MAX)
         return err_set(err, "a command has 1 to %d words", ADMIN_WORDS_MAX);
-    if (strncmp(endpoint, IPC, strlen(IPC)) == 0 && knock(endpoint, err) != 0)
+    if (strncmp(peer->endpoint, IPC, strlen(IPC)) == 0 && knock(peer->endpoint, err) != 0)
         return -1;
     for (size_t i = 0; i < count; i++)
         frames[1 + i] = (struct bus_frame){words[i], strlen(words[i])};
-    if (bus_request(endpoint, frames, 1 + count, timeout_ms, on_answer, &talk, err) != 0)
+    if (bus_request(peer, frames, 1 + count, timeout_ms, on_answer, &talk, err) != 0)
         return -1;
     if (talk.malformed)
-        return err_set(err, "%s: the answer is not in the protocol " ADMIN_PROTOCOL, endpoint);
+        return err_set(err, "%s: the answer is not in the protocol " ADMIN_PROTOCOL, peer->endpoint);
     return 0;
 }

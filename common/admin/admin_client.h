@@ -10,6 +10,7 @@
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
+#include "common/bus/bus_request.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,7 @@ typedef void admin_answer_fn(void *arg, int status, const char *json, size_t len
 
 /* Asks and waits, at most `timeout_ms` for each answer.  0: a final answer came, and `answer` saw
  * its status.  -1: nobody there or no answer; `err` says which and what to do. */
-int admin_ask(const char *endpoint, const char *const *words, size_t count, int64_t timeout_ms,
+int admin_ask(const struct bus_peer *peer, const char *const *words, size_t count, int64_t timeout_ms,
               admin_answer_fn *answer, void *arg, struct err *err) MUST_CHECK;
 
 #endif

@@ -120,6 +120,7 @@ void bus_close(struct bus **bus, int64_t linger_ms)
         zmq_setsockopt(b->socket[0]->zmq, ZMQ_LINGER, &linger, sizeof linger);
         bus_socket_free(b->socket[0]);
     }
+    bus_guard_free(b);
     harness_untimer(&b->awake);
     /* Waits for the lingering sockets; EINTR is a signal that the harness has noted already. */
     while (zmq_ctx_term(b->context) != 0 && errno == EINTR)

@@ -7,6 +7,7 @@
 #include "common/bus/bus_request.h"
 
 #include "common/base/clock.h"
+#include "common/curve/certificate.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,7 +15,30 @@
 
 #define ANSWER_BYTES_MAX ((int64_t)64 * 1024 * 1024)
 
-static int prepare(void *socket, const char *endpoint, int64_t timeout_ms, struct err *err)
+/* CURVE in both directions: we prove ourselves, and know whom we talk to. */
+static int secure(void *socket, const struct bus_peer *peer, struct err *err)
+{
+    struct certificate ours, theirs;
+    int yes = 1, result = -1;
+
+    if (strncmp(peer->endpoint, "tcp://", strlen("tcp://")) != 0)
+        return 0;
+    if (peer->keys == NULL || peer->server_key == NULL)
+        return err_set(err, "%s: tcp needs CURVE: give your key pair and the server's public key", peer->endpoint);
+    if (certificate_read_secret(peer->keys, &ours, err) < 0)
+        return -1;
+    if (certificate_read(peer->server_key, &theirs, err) == 0)
+        result = zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, theirs.public_key, CURVE_KEY_TEXT) != 0 ||
+                         zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, ours.public_key, CURVE_KEY_TEXT) != 0 ||
+                         zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, ours.secret_key, CURVE_KEY_TEXT) != 0 ||
+                         zmq_setsockopt(socket, ZMQ_IPV6, &yes, sizeof yes) != 0
+                     ? err_errno(err, "ZeroMQ refuses these keys")
+                     : 0;
+    explicit_bzero(&ours, sizeof ours);
+    return result;
+}
+
+static int prepare(void *socket, const struct bus_peer *peer, int64_t timeout_ms, struct err *err)
 {
     int none = 0, timeout = (int)timeout_ms;
     int64_t most = ANSWER_BYTES_MAX;
@@ -23,8 +47,10 @@ static int prepare(void *socket, const char *endpoint, int64_t timeout_ms, struc
         zmq_setsockopt(socket, ZMQ_SNDTIMEO, &timeout, sizeof timeout) != 0 ||
         zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &most, sizeof most) != 0)
         return err_errno(err, "setting up a socket");
-    if (zmq_connect(socket, endpoint) != 0)
-        return err_set(err, "%s: %s", endpoint, zmq_strerror(zmq_errno()));
+    if (secure(socket, peer, err) != 0)
+        return -1;
+    if (zmq_connect(socket, peer->endpoint) != 0)
+        return err_set(err, "%s: %s", peer->endpoint, zmq_strerror(zmq_errno()));
     return 0;
 }
 
@@ -86,21 +112,22 @@ static int receive(void *socket, bus_answer_fn *answer, void *arg, bool *more, s
     return last ? 0 : err_set(err, "receiving: %s", zmq_strerror(zmq_errno()));
 }
 
-static int hear(void *socket, const char *endpoint, int64_t timeout_ms, bus_answer_fn *answer,
+static int hear(void *socket, const struct bus_peer *peer, int64_t timeout_ms, bus_answer_fn *answer,
                 void *arg, struct err *err)
 {
     bool more = true;
 
     while (more) {
         if (wait_readable(socket, mono_after_ms(mono_now(), timeout_ms)) != 0)
-            return err_set(err, "%s: no answer within %lld ms", endpoint, (long long)timeout_ms);
+            return err_set(err, "%s: no answer within %lld ms%s", peer->endpoint, (long long)timeout_ms,
+                           peer->keys != NULL ? " (nobody there, or these keys are not allowed)" : "");
         if (receive(socket, answer, arg, &more, err) != 0)
             return -1;
     }
     return 0;
 }
 
-int bus_request(const char *endpoint, const struct bus_frame *frames, size_t count,
+int bus_request(const struct bus_peer *peer, const struct bus_frame *frames, size_t count,
                 int64_t timeout_ms, bus_answer_fn *answer, void *arg, struct err *err)
 {
     void *context = zmq_ctx_new(), *socket = context ? zmq_socket(context, ZMQ_DEALER) : NULL;
@@ -110,9 +137,9 @@ int bus_request(const char *endpoint, const struct bus_frame *frames, size_t cou
         err_errno(err, "opening a socket");
         goto out;
     }
-    if (prepare(socket, endpoint, timeout_ms, err) == 0 &&
+    if (prepare(socket, peer, timeout_ms, err) == 0 &&
         send_all(socket, frames, count, err) == 0)
-        result = hear(socket, endpoint, timeout_ms, answer, arg, err);
+        result = hear(socket, peer, timeout_ms, answer, arg, err);
 out:
     if (socket != NULL)
         zmq_close(socket);

@@ -16,9 +16,15 @@
 /* One answer, borrowed for the call.  True: more answers belong to it, wait on. */
 typedef bool bus_answer_fn(void *arg, const struct bus_frame *frames, size_t count);
 
-/* Sends `frames` to `endpoint` and hands each answer to `answer` until that returns false.
+struct bus_peer {
+    const char *endpoint;
+    const char *keys;       /* tcp: file of our CURVE key pair */
+    const char *server_key; /* tcp: file of the server's public key */
+};
+
+/* Sends `frames` to the peer and hands each answer to `answer` until that returns false.
  * `timeout_ms` is for each answer.  -1: not sent or not answered in time. */
-int bus_request(const char *endpoint, const struct bus_frame *frames, size_t count,
+int bus_request(const struct bus_peer *peer, const struct bus_frame *frames, size_t count,
                 int64_t timeout_ms, bus_answer_fn *answer, void *arg, struct err *err) MUST_CHECK;
 
 #endif

@@ -23,6 +23,7 @@
 #define SERVE_MESSAGES 512
 #define SERVE_BYTES (4 * 1024 * 1024)
 
+#define HANDSHAKE_MS 5000 /* who has not introduced himself by then is cut off */
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 15000
 #define LINGER_MS 1000 /* until bus_close gives another; a bound is all that matters */
@@ -45,6 +46,7 @@ static int configure(void *zmq, enum bus_kind kind, const struct bus_limits *lim
 {
     static const struct option every[] = {
         {ZMQ_LINGER, LINGER_MS},
+        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
         {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
         {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},
         {ZMQ_RECONNECT_IVL, 20},
@@ -147,12 +149,28 @@ static int lend_listener(struct bus_socket *socket, struct err *err)
     return -1;
 }
 
+/* tcp:// is guarded where there is a guard.  An address in brackets needs IPv6. */
+static int secure(struct bus_socket *socket, const char *endpoint, struct err *err)
+{
+    bool tcp = strncmp(endpoint, "tcp://", strlen("tcp://")) == 0;
+    int yes = 1;
+
+    socket->guarded = tcp && socket->bus->guard != NULL;
+    if (socket->guarded && bus_guard_socket(socket->bus, socket->zmq, err) != 0)
+        return -1;
+    if (tcp && strchr(endpoint, '[') != NULL && zmq_setsockopt(socket->zmq, ZMQ_IPV6, &yes, sizeof yes) != 0)
+        return err_errno(err, "ZeroMQ refuses IPv6");
+    return 0;
+}
+
 int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode, struct err *err)
 {
     size_t size = sizeof socket->endpoint;
     mode_t before = 0;
     int result, saved;
 
+    if (secure(socket, endpoint, err) != 0)
+        return -1;
     if (socket->listener > 0 ? lend_listener(socket, err) != 0 : check_path(endpoint, err) != 0)
         return -1;
     /* By umask and not by chmod: there is no moment with another mode.  zmq_bind makes the file in
@@ -231,7 +249,8 @@ static int64_t receive(struct bus_socket *socket)
         drop_rest(socket->zmq);
         shown = BUS_FRAMES_MAX + 1;
     }
-    socket->message(socket->arg, socket, frame, shown);
+    if (!socket->guarded || bus_guard_passes(socket->bus, zmq_msg_gets(&part[count - 1], "User-Id")))
+        socket->message(socket->arg, socket, frame, shown);
     for (size_t i = 0; i < count; i++)
         zmq_msg_close(&part[i]);
     return bytes;

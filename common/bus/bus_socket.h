@@ -18,6 +18,7 @@ struct bus_socket {
     int listener;       /* inherited; 0: none */
     char endpoint[192]; /* where it was bound, as libzmq names it */
     bool listening;
+    bool guarded; /* CURVE: each message carries its client's key */
     bool paused;
     bool dead; /* dropped during a look; closed when it is over */
 };
@@ -26,12 +27,18 @@ struct bus {
     struct harness *harness;
     void *context;
     char directory[96];    /* of the channels' sockets */
+    struct guard *guard; /* NULL: no CURVE */
     struct timer *awake;   /* keeps the loop from sleeping over an edge that a send consumed */
     struct bus_socket *socket[BUS_SOCKETS_MAX];
     size_t sockets;
     bool looking; /* inside the look: sockets must not vanish */
     bool asleep;  /* the last look found nothing: an edge consumed from here on would be missed */
 };
+
+/* bus_guard.c: CURVE for one socket; is what this client sends still wanted? */
+int bus_guard_socket(struct bus *bus, void *zmq, struct err *err) MUST_CHECK;
+bool bus_guard_passes(struct bus *bus, const char *key);
+void bus_guard_free(struct bus *bus);
 
 /* Makes, configures and registers a socket; not yet bound or connected. */
 struct bus_socket *bus_socket_new(struct bus *bus, enum bus_kind kind,

@@ -160,16 +160,21 @@ static void drain(struct harness *harness, int64_t ms)
 
 /* --- reload: settings come one by one and take effect together ------------------------------------ */
 
+static void begin_reload(struct harness *harness)
+{
+    if (harness->reloading)
+        return;
+    harness->fresh = harness->settings;
+    harness->bad_reload = false;
+    harness->reloading = true;
+}
+
 static void take_setting(struct harness *harness, const struct msg_setting *record)
 {
     const struct setting *setting = setting_by_name(record->name);
     struct err err;
 
-    if (!harness->reloading) {
-        harness->fresh = harness->settings;
-        harness->bad_reload = false;
-    }
-    harness->reloading = true;
+    begin_reload(harness);
     if (setting != NULL && settings_set(&harness->fresh, setting, record->value, &err) == 0)
         return;
     /* Cannot be, from a supervisor of our own build. */
@@ -179,11 +184,10 @@ static void take_setting(struct harness *harness, const struct msg_setting *reco
 
 static void take_reload(struct harness *harness)
 {
-    struct settings *before = &harness->fresh;
-    struct settings after = harness->fresh;
+    struct settings *before = &harness->fresh, after;
 
-    if (!harness->reloading)
-        return;
+    begin_reload(harness); /* without a setting of ours: a file that one of them names may have changed */
+    after = harness->fresh;
     harness->reloading = false;
     if (harness->bad_reload)
         return;

@@ -38,7 +38,8 @@ struct worker {
     void (*record)(void *self, const struct msg *record);
     /* Live settings (settings.def) have changed: harness_settings has the new ones, `before` the old ones,
      * borrowed for the call.  For what was derived from one of them: a timer, a buffer.  NULL: nothing
-     * was.  What is read from harness_settings where it is used needs no call. */
+     * was.  Called on every reload, also when nothing has changed: a file that a setting names may have.
+     * What is read from harness_settings where it is used needs no call. */
     void (*reload)(void *self, const struct settings *before);
     /* Begin to finish: take no new work, hand on what there is, call harness_leave when done.
      * The harness leaves by itself at the deadline.  NULL: leave at once. */

@@ -21,12 +21,13 @@ ALLOWED = {
     "common/event": "json money base",
     "common/batch": "event money base",
     "common/harness": "config msg stats base roster",
-    "common/bus": "harness msg stats base",
+    "common/curve": "base",
+    "common/bus": "harness msg stats curve base",
     "common/redis": "harness stats base config",
     "common/pg": "harness stats base config",
     "common/errand": "harness json base",
     "common/admin": "bus json base",
-    "supervisor": "harness config stats msg base roster",
+    "supervisor": "harness config stats msg base roster curve",
 }
 SPENDCTL = "admin bus json base"
 WORKER = "admin base batch bus config errand event harness json money msg pg redis stats roster"

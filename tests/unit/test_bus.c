@@ -1,6 +1,6 @@
 /*
  * test_bus.c - sockets and channels of common/bus in one process.
- * links: common/bus/bus.c common/bus/bus_socket.c common/base/clock.c common/base/err.c tests/unit/loop.c
+ * links: common/bus/bus.c common/bus/bus_socket.c common/bus/bus_guard.c common/curve/certificate.c common/curve/clients.c common/stats/stats.c common/base/clock.c common/base/err.c tests/unit/loop.c
  * libs: libzmq
  */
 #include "common/bus/bus.h"

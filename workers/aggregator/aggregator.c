@@ -11,9 +11,11 @@
  */
 #include "common/base/log.h"
 #include "common/bus/bus.h"
+#include "common/bus/bus_guard.h"
 #include "common/harness/harness.h"
 #include "workers/aggregator/deliver.h"
 #include "workers/aggregator/ingest.h"
+#include "workers/aggregator/keys_task.h"
 #include "workers/aggregator/recover.h"
 #include "workers/aggregator/spool.h"
 #include "workers/aggregator/window_file.h"
@@ -211,6 +213,21 @@ static struct bus_socket *bind_one(struct aggregator *a, enum bus_kind kind, uns
     return bus_bind(a->bus, kind, s->ingest_unacked, &limits, ingest_unacked, &a->ingest, err);
 }
 
+static void on_guard(void *arg, bool bad, const char *event, const char *text)
+{
+    (void)arg;
+    (bad ? log_warn : log_info)(event, "%s", text);
+}
+
+static int guard_ingest(struct aggregator *a, struct err *err)
+{
+    const struct bus_guard guard = {.certificate = a->settings->ingest_curve_certificate,
+                                    .clients = a->settings->ingest_curve_clients,
+                                    .tell = on_guard};
+
+    return guard.certificate[0] != '\0' ? bus_guard(a->bus, &guard, err) : 0;
+}
+
 static int bind_ingest(struct aggregator *a, struct err *err)
 {
     a->ingest.acked = bind_one(a, BUS_ROUTER, 0, err);
@@ -351,6 +368,10 @@ static void *aggregator_open(struct harness *harness, int *code, struct err *err
     a->bus = bus_open(harness, a->settings->runtime_dir, err);
     if (a->bus == NULL)
         goto failed;
+    *code = EXIT_CONFIGURATION;
+    if (guard_ingest(a, err) != 0)
+        goto failed;
+    *code = EXIT_TEMPORARY;
     harness_before_sleep(harness, look, a); /* after the bus's: what it just read goes to the disk */
     if (mkdir(a->settings->spool_dir, 0700) != 0 && errno != EEXIST) {
         err_errno(err, "cannot make spool.dir %s", a->settings->spool_dir);
@@ -389,9 +410,19 @@ static void aggregator_drain(void *self, mono_t deadline)
     a->ingest.refusing = refusing(a, mono_now());
 }
 
+static void aggregator_reload(void *self, const struct settings *before)
+{
+    struct aggregator *a = self;
+
+    (void)before;
+    bus_guard_reload(a->bus);
+}
+
 const struct worker worker = {
     .name = "aggregator",
     .open = aggregator_open,
+    .reload = aggregator_reload,
     .drain = aggregator_drain,
     .close = aggregator_close,
+    .task = &keys_task,
 };

@@ -18,6 +18,7 @@
 #include "common/admin/admin_client.h"
 #include "common/base/log.h"
 #include "common/bus/bus.h"
+#include "common/bus/bus_guard.h"
 #include "common/json/json_put.h"
 #include "workers/control/listeners.h"
 #include "workers/control/orders.h"
@@ -182,12 +183,21 @@ static void control_close(void *self)
     free(control);
 }
 
+static void on_guard(void *arg, bool bad, const char *event, const char *text)
+{
+    (void)arg;
+    (bad ? log_warn : log_info)(event, "%s", text);
+}
+
 static int open_parts(struct control *control, struct err *err)
 {
     const struct settings *settings = harness_settings(control->harness);
     const struct bus_limits limits = {.max_message_bytes = REQUEST_BYTES_MAX,
                                       .high_water = REQUESTS_QUEUED,
                                       .socket_mode = SOCKET_MODE};
+    const struct bus_guard guard = {.certificate = settings->admin_curve_certificate,
+                                    .clients = settings->admin_curve_clients,
+                                    .tell = on_guard};
 
     control->out = json_out_new(false);
     control->relays = relays_new(control);
@@ -200,6 +210,8 @@ static int open_parts(struct control *control, struct err *err)
         return err_set(err, "no memory");
     control->bus = bus_open(control->harness, settings->runtime_dir, err);
     if (control->bus == NULL)
+        return -1;
+    if (settings->admin_curve_certificate[0] != '\0' && bus_guard(control->bus, &guard, err) != 0)
         return -1;
     control->socket = bus_bind(control->bus, BUS_ROUTER, settings->admin_listen, &limits,
                                on_message, control, err);
@@ -246,9 +258,18 @@ static void control_drain(void *self, mono_t deadline)
     harness_leave(control->harness, EXIT_ASKED);
 }
 
+static void control_reload(void *self, const struct settings *before)
+{
+    struct control *control = self;
+
+    (void)before;
+    bus_guard_reload(control->bus);
+}
+
 const struct worker worker = {
     .name = "control",
     .open = control_open,
+    .reload = control_reload,
     .record = control_record,
     .drain = control_drain,
     .close = control_close,
