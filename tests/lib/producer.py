@@ -85,13 +85,15 @@ class Producer:
     window     messages in flight at most
     resend_s   no answer for this long: the same message again, under a new id of transport
     rate       messages per second, or None
+    keys       CURVE (lib/curve.py), or None
     """
 
-    def __init__(self, endpoints, source, outcome=None, window=16, resend_s=3.0, rate=None, style="array"):
+    def __init__(self, endpoints, source, outcome=None, window=16, resend_s=3.0, rate=None, style="array", keys=None):
         self.endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints)
         self.source, self.outcome = iter(source), outcome or Outcome()
         self.window, self.resend_s, self.rate, self.style = window, resend_s, rate, style
         self.name, self.error = "producer", None
+        self.keys = keys
         self._asked_to_stop = threading.Event()
         self._no_more = threading.Event()
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
@@ -149,6 +151,8 @@ class Producer:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
             # A message for a daemon that is away waits in our own window, not in a socket.
             socket.setsockopt(zmq.IMMEDIATE, 1)
+            if self.keys is not None:
+                self.keys.into(socket)
             socket.connect(endpoint)
             sockets.append(socket)
         return sockets
