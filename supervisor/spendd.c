@@ -24,7 +24,17 @@
 #define DEFAULT_CONFIG "/etc/spendd/spendd.conf"
 #define EXIT_USAGE 2
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_MIGRATE, MODE_STATES, MODE_KEYS, MODE_VERSION, MODE_HELP, MODE_WRONG };
+enum mode {
+    MODE_RUN,
+    MODE_CHECK,
+    MODE_PRINT,
+    MODE_MIGRATE,
+    MODE_STATES,
+    MODE_KEYS,
+    MODE_VERSION,
+    MODE_HELP,
+    MODE_WRONG
+};
 
 struct arguments {
     const char *config;
@@ -43,7 +53,8 @@ static const struct option options[] = {
 
 static void print_help(FILE *to)
 {
-    fputs("usage: spendd [--config FILE] [--check | --print-config | --curve-keys DIR | --migrate | --print-states | --version | --help]\n"
+    fputs("usage: spendd [--config FILE] [--check | --print-config | --curve-keys DIR | --migrate |\n"
+          "              --print-states | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
