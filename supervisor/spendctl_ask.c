@@ -55,6 +55,8 @@ static void show(struct outcome *outcome, int status, const struct json_tree *tr
         output->refusal(output->refusals_too ? stdout : stderr, status, tree, json, length);
     else if (outcome->options->lines && status == ITEM)
         output_json.answer(stdout, tree, json, length);
+    else if (status == ITEM)
+        output->item(stdout, tree, json, length);
     else
         output->answer(outcome->options->lines && !output->refusals_too ? stderr : stdout, tree, json,
                        length);
@@ -78,6 +80,8 @@ static void on_answer(void *arg, int status, const char *json, size_t length)
         show_progress(outcome, progress);
     else
         show(outcome, status, tree, json, length);
+    if (status == ITEM)
+        fflush(stdout); /* a reader behind a pipe sees it now; whether it could be written is said at the end */
     outcome->exit_code = status == MALFORMED ? EXIT_USAGE : status >= 300 ? EXIT_REFUSED : EXIT_DONE;
     json_tree_free(&tree);
 }

@@ -13,9 +13,11 @@
 
 struct output {
     bool refusals_too; /* refusals go to standard output as well, not to standard error */
-    /* An answer that says yes, and one that says no.  `tree` is `json` read; `json` is `length`
+    /* An answer that says yes, and (refusal) one that says no.  `tree` is `json` read; `json` is `length`
      * bytes of valid JSON. */
     void (*answer)(FILE *to, const struct json_tree *tree, const char *json, size_t length);
+    /* One item of a stream: an event among others, so a line. */
+    void (*item)(FILE *to, const struct json_tree *tree, const char *json, size_t length);
     void (*refusal)(FILE *to, int status, const struct json_tree *tree, const char *json,
                     size_t length);
 };

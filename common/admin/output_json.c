@@ -17,4 +17,4 @@ static void refusal(FILE *to, int status, const struct json_tree *tree, const ch
     answer(to, tree, json, length);
 }
 
-const struct output output_json = {.refusals_too = true, .answer = answer, .refusal = refusal};
+const struct output output_json = {.refusals_too = true, .answer = answer, .item = answer, .refusal = refusal};

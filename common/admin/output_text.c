@@ -264,6 +264,18 @@ static size_t print_lines(FILE *to, const struct json_tree *object, const char *
     return widest;
 }
 
+static void print_tables(FILE *to, const struct json_tree *tree, bool apart)
+{
+    for (const struct json_tree *value = tree->first; value != NULL; value = value->next) {
+        if (!is_table(value))
+            continue;
+        if (apart)
+            fputc('\n', to);
+        print_table(to, value);
+        apart = true;
+    }
+}
+
 static void answer(FILE *to, const struct json_tree *tree, const char *json, size_t length)
 {
     bool lines = false;
@@ -275,26 +287,49 @@ static void answer(FILE *to, const struct json_tree *tree, const char *json, siz
     for (const struct json_tree *value = tree->first; value != NULL; value = value->next)
         lines = lines || !is_table(value);
     print_lines(to, tree, "", print_lines(NULL, tree, "", 0));
-    for (const struct json_tree *value = tree->first; value != NULL; value = value->next) {
-        if (!is_table(value))
-            continue;
-        if (lines)
-            fputc('\n', to);
-        print_table(to, value);
-        lines = true;
-    }
+    print_tables(to, tree, lines);
 }
 
+/* The values, one behind the other; what is empty is left out, so a reason stands at the end. */
+static void item(FILE *to, const struct json_tree *tree, const char *json, size_t length)
+{
+    char text[VALUE_TEXT_MAX];
+    const char *before = "";
+
+    if (tree->kind != JSON_OBJECT) {
+        output_json.item(to, tree, json, length);
+        return;
+    }
+    for (const struct json_tree *value = tree->first; value != NULL; value = value->next) {
+        value_text(value, text, sizeof text);
+        if (strcmp(text, "-") == 0)
+            continue;
+        fputs(before, to);
+        output_escaped(to, text);
+        before = "  ";
+    }
+    fputc('\n', to);
+}
+
+/* Why, then what the answer says beside it: each error of a file, each setting that was looked at. */
 static void refusal(FILE *to, int status, const struct json_tree *tree, const char *json,
                     size_t length)
 {
-    const struct json_tree *error = json_member(tree, "error");
+    const struct json_tree *error = json_member(tree, "error"), *errors = json_member(tree, "errors");
 
     (void)json;
     (void)length;
     fprintf(to, "refused (%d): ", status);
     output_escaped(to, error && error->text ? error->text : "no reason was given");
     fputc('\n', to);
+    if (errors != NULL && errors->kind == JSON_ARRAY)
+        for (const struct json_tree *line = errors->first; line != NULL; line = line->next)
+            if (line->kind == JSON_STRING) {
+                output_escaped(to, line->text);
+                fputc('\n', to);
+            }
+    if (tree->kind == JSON_OBJECT)
+        print_tables(to, tree, true);
 }
 
-const struct output output_text = {.answer = answer, .refusal = refusal};
+const struct output output_text = {.answer = answer, .item = item, .refusal = refusal};

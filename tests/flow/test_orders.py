@@ -3,6 +3,7 @@ their own.)"""
 import os
 import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -185,6 +186,34 @@ def test_listeners_that_leave_give_their_place_back(spendd):
         assert code == 409 and "16 listen" in answer["error"]
         for question in questions:
             question.__exit__()
+
+
+def test_spendctl_prints_orders_and_events(stack):
+    """A table for people, a line for each event as it happens, and the exit codes."""
+    instance = stack.spendd().start(ready=WORKERS)
+    done = instance.ctl("restart", "redis_writer", "--wait")
+    assert done.returncode == 0 and done.stdout.split()[:3] == ["WORKER", "STATE", "TEXT"], done
+    assert "READY" in done.stdout
+    instance.write_config(spool__dir="/elsewhere", seal__ms=120)
+    done = instance.ctl("reload")
+    assert done.returncode == 1 and done.stderr.startswith("refused (409): "), done
+    assert "needs a full restart" in done.stderr and "applied live" in done.stderr
+    with open(instance.config, "a", encoding="ascii") as file:
+        file.write("nonsense = 1;\n")
+    done = instance.ctl("reload", "--dry-run")
+    assert done.returncode == 1 and "unknown setting nonsense" in done.stderr
+    listener = subprocess.Popen([instance.program("spendctl"), "--socket", instance.admin, "events"],
+                                stdout=subprocess.PIPE, text=True)
+    try:
+        assert "BEGUN" in listener.stdout.readline()
+        instance.kill("redis_writer")
+        assert "READY  BACKOFF  killed by signal 9 (Killed)" in listener.stdout.readline()
+        instance.stop()
+        assert listener.wait(patient(10)) == 0
+    finally:
+        listener.kill()
+        listener.wait()
+        listener.stdout.close()
 
 
 def test_a_quiet_stream_says_that_it_lives(spendd):

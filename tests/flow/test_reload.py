@@ -58,6 +58,21 @@ def test_a_live_setting_touches_no_process(stack):
     assert reload(instance) [:2] == (200, {})
 
 
+def test_live_settings_take_effect_together_in_a_worker(stack):
+    """control is asked for its own view before and after: the live ones are new, one that restarts workers is not
+    new before its restart, and what needs a full restart never is."""
+    instance = stack.spendd().start(ready=WORKERS)
+
+    def view():
+        return {row["name"]: row["value"] for row in instance.ask("config")[1]["settings"]}
+
+    before, pid = view(), instance.pid("control")
+    assert reload(instance, redis__queue_bytes=1048576, spool__max_bytes=2147483648, redis__prefix="{x}:")[0] == 409
+    wait_until(lambda: view()["spool.max_bytes"] == "2147483648", 10, "control's view", [instance])
+    changed = {name for name, value in view().items() if before[name] != value}
+    assert changed == {"redis.queue_bytes", "spool.max_bytes"} and instance.pid("control") == pid
+
+
 def test_a_live_setting_of_the_supervisor(stack):
     instance = stack.spendd(supervisor__hang_ms=60000, health__fail_after=100).start(ready=WORKERS)
     code, rows, _ = reload(instance, supervisor__hang_ms=1000, health__fail_after=1, supervisor__beat_ms=100)
