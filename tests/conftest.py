@@ -45,3 +45,19 @@ def stack(place):
 def spendd(stack):
     """One instance on them, ready."""
     return stack.spendd().start()
+
+
+@pytest.fixture
+def sites(place):
+    """Stacks of this test's own, on PostgreSQL servers that it made: sites(place.postgres(...)), started."""
+    from lib.daemon import Stack
+
+    stacks = []
+
+    def make(postgres, start=True):
+        stacks.append(Stack(place, postgres=postgres))
+        return stacks[-1].start() if start else stacks[-1]
+
+    yield make
+    for stack in stacks:
+        stack.close()

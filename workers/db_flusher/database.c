@@ -50,7 +50,8 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
 }
 
 /* Not finished.  A schema that is known is good enough meanwhile: events are counted all the same, and
- * partitions are looked at again soon. */
+ * partitions are looked at again soon; not so soon where the role may not make them, and somebody else
+ * does. */
 static void schema_later(struct flusher *f, enum pg_refusal refusal, const char *why)
 {
     if (refusal != PG_REFUSED_NOT)
@@ -58,7 +59,8 @@ static void schema_later(struct flusher *f, enum pg_refusal refusal, const char 
     else
         log_warn("schema_unfinished", "reason=\"%s\"", why);
     if (schema_install(f->schema)[0]) {
-        f->schema_due = mono_after_ms(mono_now(), AUDIT_MS);
+        f->schema_due = mono_after_ms(
+            mono_now(), refusal == PG_REFUSED_no_rights ? SCHEMA_CHECK_MS : AUDIT_MS);
         turn_end(f, 0);
     } else if (refusal != PG_REFUSED_NOT) {
         turn_end_refused(f, refusal);

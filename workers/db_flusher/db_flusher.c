@@ -68,7 +68,7 @@ static bool stands_back(struct flusher *f)
     if (stands)
         harness_status(f->harness, paused ? "paused by the operator" : "stepped down for a while");
     else if (f->stood_back)
-        harness_status(f->harness, "database ready");
+        harness_status(f->harness, "%s", f->word[0] ? f->word : "not connected yet");
     f->stood_back = stands;
     return stands;
 }

@@ -16,6 +16,7 @@
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFFS_MOST 20
+#define LAST_TRIES 3 /* in a row, while draining: what is left is in the spool, and nobody waits for it */
 
 void flusher_count(struct flusher *f, enum metric metric, int64_t amount)
 {
@@ -65,6 +66,10 @@ void turn_end_refused(struct flusher *f, enum pg_refusal refusal)
 {
     const struct settings *s = f->settings;
 
+    if (f->draining && f->backoff >= LAST_TRIES) {
+        hold_leave(f);
+        return;
+    }
     turn_end(f, 1 + refusal_pause_ms(pg_refusal_row(refusal), (unsigned)f->backoff,
                                      s->database_backoff_max_ms, s->database_backoff_slow_max_ms,
                                      jitter_dice()));

@@ -33,12 +33,12 @@
     " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY'),"              \
     " NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"              \
     "  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname IN"                            \
-    "  ('shard', 'ledger', 'spend_log', 'seen', 'dead_letter', 'spend', 'spend_daily') AND NOT"    \
-    "  (pg_catalog.has_schema_privilege(n.oid, 'USAGE')"                                           \
+    "  ('schema_version', 'shard', 'ledger', 'spend_log', 'seen', 'dead_letter', 'spend',"         \
+    "   'spend_daily') AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE')"                   \
     "  AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"                                        \
-    "  AND pg_catalog.has_table_privilege(c.oid,"                                                  \
-    "   CASE WHEN c.relname = 'shard' THEN 'UPDATE' ELSE 'INSERT' END)"                            \
-    "  AND (c.relname IN ('spend_log', 'seen', 'dead_letter')"                                     \
+    "  AND (c.relname IN ('schema_version', 'shard')"                                              \
+    "   OR pg_catalog.has_table_privilege(c.oid, 'INSERT'))"                                       \
+    "  AND (c.relname IN ('schema_version', 'spend_log', 'seen', 'dead_letter')"                   \
     "   OR pg_catalog.has_table_privilege(c.oid, 'UPDATE'))))"
 
 enum column {
@@ -163,7 +163,7 @@ static void on_facts(void *arg, const struct pg_answer *answer)
         return;
     }
     read_facts(&probe->facts, answer, harness_settings(probe->harness)->database_migrate);
-    if (probe->facts.schema == SCHEMA_THERE)
+    if (probe->facts.schema == SCHEMA_THERE && probe->facts.may_write)
         ask_version(probe);
     else
         end(probe);
@@ -184,7 +184,7 @@ static void on_connected(void *arg, const struct pg_answer *answer)
 {
     struct probe_database *probe = arg;
     const int64_t limit = deadline_ms(probe) / 2;
-    const struct pg_limits limits = {limit, limit, deadline_ms(probe)};
+    const struct pg_limits limits = {limit, limit / 2, deadline_ms(probe)};
     char sql[PG_BEGIN_BYTES];
 
     if (answer->outcome != PG_OK) {

@@ -54,17 +54,17 @@ void verdict_database(const struct database_facts *facts, struct verdict *verdic
         say(verdict, false, "read-only: transactions of this role or database are read-only");
     else if (strcmp(facts->encoding, "UTF8") != 0)
         say(verdict, false, "the database has encoding %s, spendd needs UTF8", facts->encoding);
-    else if (facts->schema == SCHEMA_ABSENT || facts->schema_version < SCHEMA_VERSION)
-        verdict_missing(facts, verdict);
-    else if (facts->schema_version > SCHEMA_VERSION_MOST)
-        say(verdict, false, "the schema has version %d, this build knows %d to %d: upgrade spendd",
-            facts->schema_version, SCHEMA_VERSION, SCHEMA_VERSION_MOST);
     else if (!facts->may_temporary)
         say(verdict, false, "this role may not make temporary tables: GRANT TEMPORARY ON DATABASE");
     else if (!facts->may_write)
         say(verdict, false,
             "this role may not write to spendd's tables: GRANT SELECT, INSERT, UPDATE, and USAGE on "
             "the schema");
+    else if (facts->schema == SCHEMA_ABSENT || facts->schema_version < SCHEMA_VERSION)
+        verdict_missing(facts, verdict);
+    else if (facts->schema_version > SCHEMA_VERSION_MOST)
+        say(verdict, false, "the schema has version %d, this build knows %d to %d: upgrade spendd",
+            facts->schema_version, SCHEMA_VERSION, SCHEMA_VERSION_MOST);
     else
         say(verdict, true, "%s", "");
 }
