@@ -39,6 +39,8 @@ test  | python3-pytest   | python3-pytest       | runs the tests against real se
 test  | python3-pytest-xdist | python3-pytest-xdist | several of them at once: they wait more than they compute
 test  | libcmocka-dev    | libcmocka-devel      | unit tests
 test  | spin             | spin                 | checks the model of the custody chain
+test  | pgbouncer        | pgbouncer            | the flusher through a pooler in transaction mode
+test  | openssl          | openssl              | certificates for tests of TLS
 test  | iproute2         | iproute              | network namespaces: links that fall silent in the kernel (as root)
 asan  | -                | libasan              | runs under AddressSanitizer
 asan  | -                | libubsan             | runs under the undefined-behaviour sanitizer
