@@ -1,38 +1,20 @@
 /*
  * slot.c - one instance of a worker: does what child.c's table says.
  *
- * Owns the process, its line and its page of counters; the page outlives every process, so counters
- * never go back.  If we die on any line, the workers that live read end of file on fd 3 and drain, and
- * hold runtime_dir/lock until the last of them has left.
+ * Owns the state and its deadlines; how a process comes to be is launch.c's.  If we die on any line, the
+ * workers that live read end of file on fd 3 and drain, and hold runtime_dir/lock until the last of them
+ * has left.
  */
 #include "supervisor/supervisor.h"
 
 #include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
-#include "supervisor/holders.h"
-#include "supervisor/spawn.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#define MIB (1024 * 1024)
-
-bool slot_send(struct slot *slot, const struct msg *record)
-{
-    if (slot->line == NULL)
-        return false;
-    if (line_send(slot->line, record) == 0)
-        return true;
-    /* Not read for hundreds of records: it is hung, and will be found so. */
-    log_debug("record_dropped", "worker=%s record=%s", slot->name, msg_name(record->kind));
-    return false;
-}
 
 static void enter(struct supervisor *supervisor, struct slot *slot, enum child_state state)
 {
@@ -48,98 +30,6 @@ static void enter(struct supervisor *supervisor, struct slot *slot, enum child_s
 
 /* --- starting ------------------------------------------------------------------------------------- */
 
-bool slot_send_setting(struct slot *slot, const struct settings *settings, const struct setting *setting)
-{
-    struct msg record = {.kind = MSG_setting};
-
-    snprintf(record.setting.name, sizeof record.setting.name, "%s", setting->name);
-    settings_get(settings, setting, record.setting.value, sizeof record.setting.value);
-    return slot_send(slot, &record);
-}
-
-bool slot_send_settings_end(struct slot *slot, const char *task)
-{
-    struct msg record = {.kind = MSG_settings_end};
-
-    record.settings_end.index = slot->index;
-    record.settings_end.generation = slot->generation;
-    snprintf(record.settings_end.task, sizeof record.settings_end.task, "%s", task);
-    return slot_send(slot, &record);
-}
-
-void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task)
-{
-    for (size_t i = 0; i < settings_count; i++)
-        if (setting_read_by(&settings_table[i], slot->row))
-            slot_send_setting(slot, settings, &settings_table[i]);
-    slot_send_settings_end(slot, task);
-}
-
-/* The operator's word outlives a worker, until a reload changes the configuration's. */
-void slot_send_level(const struct supervisor *supervisor, struct slot *slot)
-{
-    struct msg record = {.kind = MSG_loglevel};
-    int level = slot->level;
-
-    if (level == LEVEL_OF_CONFIG)
-        level = log_level_from(supervisor->settings.log_level);
-    record.loglevel.level = (uint32_t)level;
-    slot_send(slot, &record);
-}
-
-static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *slot, int theirs,
-                        struct err *err)
-{
-    int fds[3 + ROSTER_SLOTS_MAX + LISTENERS_MAX] = {theirs, slot->page, supervisor->lock};
-    char title[48];
-    unsigned listens;
-    struct spawn_order order = {.image = supervisor->images[slot->row],
-                                .title = title,
-                                .fds = fds,
-                                .fd_count = 3,
-                                .data_bytes = supervisor->settings.supervisor_data_limit_mb * MIB};
-
-    snprintf(title, sizeof title, "spendd: %s", slot->name);
-    if (roster_table[slot->row].pages == PAGES_ALL)
-        for (unsigned i = 0; i < supervisor->count; i++)
-            fds[order.fd_count++] = supervisor->slots[i].page_readonly;
-    listens = listen_give(&supervisor->listeners, slot->row, fds + order.fd_count);
-    order.fd_count += listens;
-    if (listens > 0)
-        order.files = supervisor->settings.ingest_max_connections + LISTEN_FILES_BESIDES;
-    return spawn(&order, err);
-}
-
-/* Into the lock file, for a successor. */
-static void note_holder(const struct supervisor *supervisor, const struct slot *slot)
-{
-    holders_put(supervisor->lock, (unsigned)(slot - supervisor->slots), slot->pid,
-                roster_table[slot->row].name);
-}
-
-static int launch(struct supervisor *supervisor, struct slot *slot, struct err *err)
-{
-    int pair[2];
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_errno(err, "socketpair");
-    slot->line = line_new(pair[0]);
-    if (slot->line == NULL) {
-        close(pair[0]);
-        close(pair[1]);
-        return err_set(err, "no memory");
-    }
-    slot->pid = spawn_with(supervisor, slot, pair[1], err);
-    close(pair[1]);
-    if (slot->pid < 0) {
-        slot->pid = 0;
-        line_free(&slot->line);
-        return -1;
-    }
-    note_holder(supervisor, slot);
-    return 0;
-}
-
 static void start(struct supervisor *supervisor, struct slot *slot)
 {
     struct err err;
@@ -152,7 +42,7 @@ static void start(struct supervisor *supervisor, struct slot *slot)
     slot->started = slot->heard = mono_now();
     slot->why[0] = '\0';
     slot->status[0] = '\0';
-    if (launch(supervisor, slot, &err) < 0) {
+    if (slot_launch(supervisor, slot, &err) < 0) {
         log_error("worker_not_started", "worker=%s error=\"%s\"", slot->name, err.text);
         snprintf(slot->why, sizeof slot->why, "not started: %.180s", err.text);
         slot_event(supervisor, slot, CHILD_EXITED);
@@ -250,7 +140,7 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
 
     describe(wait_status, how, sizeof how);
     slot->pid = 0;
-    note_holder(supervisor, slot);
+    slot_note(supervisor, slot);
     slot->kill_at = mono_never();
     if (slot->line != NULL)
         slot_read(supervisor, slot); /* its last words */

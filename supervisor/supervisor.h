@@ -79,13 +79,18 @@ void slot_settle(struct supervisor *supervisor, struct slot *slot); /* START or 
 void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status);
 void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
 mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);
+/* Kills it; it becomes FAILED when it is reaped. */
+void slot_refuse(struct slot *slot, const char *why);
+
+/* launch.c: its process, and what it is told. */
+int slot_launch(struct supervisor *supervisor, struct slot *slot, struct err *err) MUST_CHECK;
+/* Who is there, into the lock file, for a successor. */
+void slot_note(const struct supervisor *supervisor, const struct slot *slot);
 bool slot_send(struct slot *slot, const struct msg *record); /* false: it did not go */
 bool slot_send_setting(struct slot *slot, const struct settings *settings, const struct setting *setting);
 bool slot_send_settings_end(struct slot *slot, const char *task);
 void slot_send_settings(struct slot *slot, const struct settings *settings, const char *task);
 void slot_send_level(const struct supervisor *supervisor, struct slot *slot);
-/* Kills it; it becomes FAILED when it is reaped. */
-void slot_refuse(struct slot *slot, const char *why);
 
 /* record.c: what a worker says. */
 void slot_read(struct supervisor *supervisor, struct slot *slot);
