@@ -22,8 +22,10 @@
 #include "common/json/json_put.h"
 #include "workers/control/listeners.h"
 #include "workers/control/orders.h"
+#include "workers/control/pauses.h"
 #include "workers/control/relay.h"
 #include "workers/control/status.h"
+#include "workers/control/waits.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -80,12 +82,6 @@ void control_answer(struct control *control, const struct route *route)
     const char *json = json_text(control->out, &length);
 
     if (!control_reply(control, route, 200, json, length))
-        log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
-}
-
-static void on_status(void *arg, const struct route *route, const char *json, size_t length)
-{
-    if (!control_reply(arg, route, 200, json, length))
         log_debug("answer_dropped", "status=200 reason=\"the asker has left\"");
 }
 
@@ -175,6 +171,8 @@ static void control_close(void *self)
     orders_free(&control->orders);
     listeners_free(&control->listeners);
     relays_free(&control->relays);
+    waits_free(&control->waits);
+    pauses_free(&control->pauses);
     if (control->bus != NULL) {
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
@@ -201,7 +199,9 @@ static int open_parts(struct control *control, struct err *err)
 
     control->out = json_out_new(false);
     control->relays = relays_new(control);
-    control->status = status_new(control->harness, on_status, control, err);
+    control->pauses = pauses_new(control);
+    control->waits = waits_new(control);
+    control->status = status_new(control->harness, err);
     control->orders = orders_new(control->harness, on_order, control, err);
     control->listeners = listeners_new(control);
     if (control->status == NULL || control->orders == NULL)
@@ -243,6 +243,7 @@ static void control_record(void *self, const struct msg *record)
     if (record->kind == MSG_gate && strcmp(record->gate.name, "database") == 0)
         snprintf(control->gate_why, sizeof control->gate_why, "%s",
                  record->gate.open ? "" : record->gate.why);
+    pauses_record(control->pauses, record);
     status_record(control->status, record);
     orders_record(control->orders, record);
     listeners_record(control->listeners, record);

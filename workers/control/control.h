@@ -17,6 +17,8 @@ struct control {
     struct orders *orders;
     struct listeners *listeners;
     struct relays *relays;
+    struct pauses *pauses;
+    struct waits *waits;
     char gate_why[200];   /* why the gate database is closed; "": it is open */
     struct json_out *out; /* for an answer that is written at once: cleared by whoever begins one */
 };

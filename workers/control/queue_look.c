@@ -20,7 +20,10 @@
 #define IDLE_MS 60000
 #define BACKOFF_MAX_MS 1000 /* somebody waits: try again soon */
 
-enum part { PART_META, PART_LENGTH, PART_HOLDER, PART_TTL, PARTS };
+enum part { PART_META, PART_LENGTH, PART_HOLDER, PART_TTL, PART_ASIDE, PART_TIME, PART_HOLD, PARTS };
+
+const char *const queue_look_holds[HOLDS] = {
+    [HOLD_FLUSH] = "flush", [HOLD_PUSH] = "push", [HOLD_INGEST] = "ingest"};
 
 /* One question under way. */
 struct ask {
@@ -28,6 +31,10 @@ struct ask {
     uint32_t ticket;
     bool used, sent;
     unsigned left; /* answers of Redis that are still to come */
+    int64_t now_ms; /* by the clock of Redis */
+    queue_look_send_fn *send; /* the connection is lent; NULL: a question of ours */
+    queue_look_gone_fn *gone;
+    void *arg;
     struct queue_figures figures;
 };
 
@@ -39,7 +46,7 @@ struct queue_look {
     bool failed;         /* the last attempt to connect did */
     struct timer *idle;
     struct ask ask[ASKS_MAX];
-    char meta[80], queue[80], lock[80];
+    char meta[80], queue[80], lock[80], aside[80], hold[80];
 };
 
 static void on_part(void *arg, const struct redis_reply *reply, const char *reason);
@@ -60,22 +67,27 @@ static void finish(struct ask *ask)
     ask->look->answer(ask->look->arg, ask->ticket, &figures);
 }
 
-/* --- reading the four replies, in the order in which they were asked
+/* --- reading the replies, in the order in which they were asked
  * -------------------------------- */
-static void read_meta(struct queue_figures *figures, const struct redis_reply *reply)
+static void read_meta(struct ask *ask, const struct redis_reply *reply)
 {
+    struct queue_figures *figures = &ask->figures;
+
     figures->bytes = reply->kind == REDIS_ARRAY ? redis_item_number(reply, 0) : -1;
 }
 
-static void read_length(struct queue_figures *figures, const struct redis_reply *reply)
+static void read_length(struct ask *ask, const struct redis_reply *reply)
 {
+    struct queue_figures *figures = &ask->figures;
+
     figures->length = reply->number;
     if (figures->length == 0 && figures->bytes < 0)
         figures->bytes = 0; /* nobody has pushed yet */
 }
 
-static void read_holder(struct queue_figures *figures, const struct redis_reply *reply)
+static void read_holder(struct ask *ask, const struct redis_reply *reply)
 {
+    struct queue_figures *figures = &ask->figures;
     size_t length = reply->length;
 
     figures->held = reply->kind == REDIS_BYTES;
@@ -87,18 +99,52 @@ static void read_holder(struct queue_figures *figures, const struct redis_reply 
     figures->holder[length] = '\0';
 }
 
-static void read_ttl(struct queue_figures *figures, const struct redis_reply *reply)
+static void read_ttl(struct ask *ask, const struct redis_reply *reply)
 {
+    struct queue_figures *figures = &ask->figures;
+
     figures->ttl_ms = reply->number;
     if (figures->ttl_ms < 0)
         figures->held = figures->held && figures->ttl_ms == -1; /* -2: it ran out between the two */
 }
 
-static void (*const readers[PARTS])(struct queue_figures *, const struct redis_reply *) = {
+static void read_aside(struct ask *ask, const struct redis_reply *reply)
+{
+    ask->figures.aside = reply->kind == REDIS_NUMBER ? reply->number : 0;
+}
+
+static void read_time(struct ask *ask, const struct redis_reply *reply)
+{
+    if (reply->kind == REDIS_ARRAY && reply->items == 2)
+        ask->now_ms = redis_item_number(reply, 0) * 1000 + redis_item_number(reply, 1) / 1000;
+}
+
+/* "<ms of Redis' clock> <who>", as the script `hold` writes it. */
+static void read_hold(struct ask *ask, const struct redis_reply *reply)
+{
+    for (size_t i = 0; reply->kind == REDIS_ARRAY && i < HOLDS && i < reply->items; i++) {
+        const struct redis_reply *item = &reply->item[i];
+        char text[120] = "", *who;
+
+        if (item->kind != REDIS_BYTES || item->length >= sizeof text)
+            continue;
+        memcpy(text, item->text, item->length);
+        ask->figures.hold[i].left_ms = strtoll(text, &who, 10) - ask->now_ms;
+        if (ask->figures.hold[i].left_ms < 0)
+            ask->figures.hold[i].left_ms = 0;
+        snprintf(ask->figures.hold[i].who, sizeof ask->figures.hold[i].who, "%s",
+                 *who == ' ' ? who + 1 : "");
+    }
+}
+
+static void (*const readers[PARTS])(struct ask *, const struct redis_reply *) = {
     [PART_META] = read_meta,
     [PART_LENGTH] = read_length,
     [PART_HOLDER] = read_holder,
     [PART_TTL] = read_ttl,
+    [PART_ASIDE] = read_aside,
+    [PART_TIME] = read_time,
+    [PART_HOLD] = read_hold,
 };
 
 static void on_part(void *arg, const struct redis_reply *reply, const char *reason)
@@ -113,7 +159,7 @@ static void on_part(void *arg, const struct redis_reply *reply, const char *reas
         snprintf(why, sizeof why, "Redis says: %.*s", (int)reply->length, reply->text);
         unknown(&ask->figures, why);
     } else if (ask->figures.known) {
-        readers[part](&ask->figures, reply);
+        readers[part](ask, reply);
     }
     ask->left--;
     if (ask->left == 0)
@@ -127,6 +173,12 @@ static void send_ask(struct ask *ask)
     const char *length[] = {"LLEN", look->queue};
     const char *holder[] = {"GET", look->lock};
     const char *ttl[] = {"PTTL", look->lock};
+    const char *aside[] = {"LLEN", look->aside};
+    const char *time[] = {"TIME"};
+    const char *hold[2 + HOLDS] = {"HMGET", look->hold};
+
+    for (size_t i = 0; i < HOLDS; i++)
+        hold[2 + i] = queue_look_holds[i];
 
     ask->sent = true;
     snprintf(ask->figures.node, sizeof ask->figures.node, "%s", redis_node(look->redis));
@@ -135,6 +187,9 @@ static void send_ask(struct ask *ask)
     redis_command(look->redis, 2, length, NULL, on_part, ask);
     redis_command(look->redis, 2, holder, NULL, on_part, ask);
     redis_command(look->redis, 2, ttl, NULL, on_part, ask);
+    redis_command(look->redis, 2, aside, NULL, on_part, ask);
+    redis_command(look->redis, 1, time, NULL, on_part, ask);
+    redis_command(look->redis, 2 + HOLDS, hold, NULL, on_part, ask);
 }
 
 /* --- the connection
@@ -149,7 +204,13 @@ static void on_state(void *arg, bool up, const char *reason)
 
         if (!ask->used || ask->sent)
             continue; /* what was sent is answered by the door */
-        if (up) {
+        if (ask->send != NULL) {
+            ask->used = false;
+            if (up)
+                ask->send(ask->arg, look->redis);
+            else
+                ask->gone(ask->arg, reason ? reason : "Redis cannot be reached");
+        } else if (up) {
             send_ask(ask);
         } else {
             unknown(&ask->figures, reason ? reason : "Redis cannot be reached");
@@ -187,7 +248,8 @@ static int open_redis(struct queue_look *look, struct err *err)
     return look->redis != NULL ? 0 : -1;
 }
 
-bool queue_look_ask(struct queue_look *look, uint32_t ticket, struct err *why)
+/* A place for a question, and a connection that is up or on its way.  NULL: `why`. */
+static struct ask *place_for(struct queue_look *look, struct err *why)
 {
     struct ask *ask = NULL;
 
@@ -195,16 +257,43 @@ bool queue_look_ask(struct queue_look *look, uint32_t ticket, struct err *why)
     if (look->redis != NULL && look->failed && asked_nothing(look))
         redis_close(&look->redis);
     if (look->redis == NULL && open_redis(look, why) != 0)
-        return false;
+        return NULL;
     for (size_t i = 0; i < ASKS_MAX && ask == NULL; i++)
         if (!look->ask[i].used)
             ask = &look->ask[i];
     if (ask == NULL) {
         err_set(why, "Redis has not answered the last %d questions", ASKS_MAX);
-        return false;
+        return NULL;
     }
-    *ask = (struct ask){.look = look, .ticket = ticket, .used = true, .figures = {.known = true}};
+    *ask = (struct ask){.look = look, .used = true, .figures = {.known = true}};
     timer_in_ms(look->idle, IDLE_MS);
+    return ask;
+}
+
+bool queue_look_lend(struct queue_look *look, queue_look_send_fn *send, queue_look_gone_fn *gone,
+                     void *arg, struct err *why)
+{
+    struct ask *ask = place_for(look, why);
+
+    if (ask == NULL)
+        return false;
+    ask->send = send;
+    ask->gone = gone;
+    ask->arg = arg;
+    if (!redis_up(look->redis))
+        return true;
+    ask->used = false;
+    send(arg, look->redis);
+    return true;
+}
+
+bool queue_look_ask(struct queue_look *look, uint32_t ticket, struct err *why)
+{
+    struct ask *ask = place_for(look, why);
+
+    if (ask == NULL)
+        return false;
+    ask->ticket = ticket;
     if (redis_up(look->redis))
         send_ask(ask);
     return true;
@@ -227,6 +316,8 @@ struct queue_look *queue_look_new(struct harness *harness, queue_look_fn *answer
     snprintf(look->meta, sizeof look->meta, "%smeta:0", prefix);
     snprintf(look->queue, sizeof look->queue, "%squeue:0", prefix);
     snprintf(look->lock, sizeof look->lock, "%slock:0", prefix);
+    snprintf(look->aside, sizeof look->aside, "%saside:0", prefix);
+    snprintf(look->hold, sizeof look->hold, "%shold:0", prefix);
     return look;
 }
 

@@ -13,6 +13,9 @@
 
 struct harness;
 struct queue_look;
+struct redis;
+
+enum { HOLD_FLUSH, HOLD_PUSH, HOLD_INGEST, HOLDS };
 
 struct queue_figures {
     bool known;
@@ -23,7 +26,14 @@ struct queue_figures {
     bool held;        /* somebody holds the lock */
     char holder[160]; /* who */
     int64_t ttl_ms;   /* how long yet, if nobody renews it */
+    int64_t aside;    /* envelopes of a newer build, set aside */
+    struct {
+        int64_t left_ms; /* the fleet is to hold: for how long yet; 0: not */
+        char who[80];
+    } hold[HOLDS];
 };
+
+extern const char *const queue_look_holds[HOLDS]; /* their words: flush, push, ingest */
 
 /* The answer to a question; once for each, never from within queue_look_ask. */
 typedef void queue_look_fn(void *arg, uint32_t ticket, const struct queue_figures *figures);
@@ -35,5 +45,12 @@ void queue_look_free(struct queue_look **look);
 /* False: cannot be asked; `why` says so (a full list of questions, a bad URL) and no answer comes.
  */
 bool queue_look_ask(struct queue_look *look, uint32_t ticket, struct err *why);
+
+/* Lends the connection for something else: calls `send` when it is up (at once, if it is), or `gone` with
+ * the reason.  False: as above. */
+typedef void queue_look_send_fn(void *arg, struct redis *redis);
+typedef void queue_look_gone_fn(void *arg, const char *why);
+bool queue_look_lend(struct queue_look *look, queue_look_send_fn *send, queue_look_gone_fn *gone,
+                     void *arg, struct err *why);
 
 #endif
