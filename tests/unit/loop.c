@@ -202,3 +202,16 @@ bool loop_until(struct harness *loop, loop_done_fn *done, void *arg, int64_t lim
     }
     return true;
 }
+
+/* A test has no other workers. */
+unsigned harness_pages(const struct harness *harness)
+{
+    (void)harness;
+    return 0;
+}
+
+const struct stats_page *harness_page(const struct harness *harness, unsigned slot)
+{
+    (void)slot;
+    return harness->stats;
+}

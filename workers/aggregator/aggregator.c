@@ -14,6 +14,7 @@
 #include "common/bus/bus_guard.h"
 #include "common/harness/harness.h"
 #include "workers/aggregator/deliver.h"
+#include "workers/aggregator/fence.h"
 #include "workers/aggregator/ingest.h"
 #include "workers/aggregator/keys_task.h"
 #include "workers/aggregator/recover.h"
@@ -49,6 +50,9 @@ struct aggregator {
     struct bus_socket *receipts, *batches;
     struct watch *disk;
     struct timer *tick, *lane_retry;
+    struct fences *fences;
+    bool paused; /* ingest, by the operator, until pause_ends */
+    mono_t pause_ends, hold_ends; /* hold_ends: the whole fleet's */
     mono_t upkeep_at, recover_at, lane_deadline, alive_at;
     bool started, draining, acked_paused, unacked_paused;
 };
@@ -62,6 +66,8 @@ static const char *refusing(const struct aggregator *a, mono_t now)
 {
     if (a->draining)
         return "spendd is stopping";
+    if ((a->paused && !mono_reached(now, a->pause_ends)) || !mono_reached(now, a->hold_ends))
+        return "ingest is paused by the operator";
     if (spool_stuck(&a->spool, now))
         return "the spool cannot be written";
     /* `full` is the disk's word, once a second; our own bytes are known at each commit. */
@@ -123,6 +129,8 @@ static void on_disk(void *arg, short revents)
         harness_leave(a->harness, EXIT_TEMPORARY);
         break;
     case SPOOL_SEALED:
+        fences_look(a->fences);
+        a->spool.seal_now = a->draining || fences_seal(a->fences);
         deliver_pump(&a->deliver);
         break;
     case SPOOL_NOTHING:
@@ -142,6 +150,8 @@ static void on_receipt(void *arg, struct bus_socket *socket, const struct bus_fr
         stats_add(harness_stats(a->harness), METRIC_frames_malformed_total, 1);
         return;
     }
+    if (msg.kind == MSG_hold)
+        a->hold_ends = mono_after_ms(mono_now(), msg.hold.ingest_ms);
     deliver_heard(&a->deliver, &msg, now_ms());
     deliver_pump(&a->deliver);
 }
@@ -190,6 +200,7 @@ static void on_tick(void *arg)
     a->ingest.refusing = refusing(a, now);
     a->deliver.cursor = 0; /* the list may have moved */
     deliver_pump(&a->deliver);
+    fences_look(a->fences);
     if (a->draining && !ingest_waiting(&a->ingest) && spool_empty(&a->spool) &&
         deliver_finished(&a->deliver)) {
         harness_leave(a->harness, EXIT_ASKED);
@@ -289,6 +300,8 @@ static int start(struct aggregator *a, struct err *err)
     if (a->receipts == NULL || bind_ingest(a, err) != 0)
         return -1;
     lane_upkeep(&a->lane, now_ms(), 0);
+    a->hold_ends = mono_now();
+    a->fences = fences_open(a->harness, &a->lane, &a->spool);
     a->tick = harness_timer(a->harness, on_tick, a);
     timer_in_ms(a->tick, TICK_MS);
     a->started = true;
@@ -342,6 +355,7 @@ static void aggregator_close(void *self)
         harness_untimer(&a->tick);
     if (a->lane_retry != NULL)
         harness_untimer(&a->lane_retry);
+    fences_close(&a->fences);
     syncer_stop(&a->syncer);
     if (a->spool.syncer != NULL)
         spool_cleanup(&a->spool);
@@ -418,10 +432,22 @@ static void aggregator_reload(void *self, const struct settings *before)
     bus_guard_reload(a->bus);
 }
 
+static void aggregator_record(void *self, const struct msg *record)
+{
+    struct aggregator *a = self;
+
+    if (record->kind != MSG_pause || strcmp(record->pause.what, "ingest") != 0)
+        return;
+    a->paused = record->pause.left_ms != 0;
+    a->pause_ends = record->pause.left_ms < 0 ? mono_never()
+                                              : mono_after_ms(mono_now(), record->pause.left_ms);
+}
+
 const struct worker worker = {
     .name = "aggregator",
     .open = aggregator_open,
     .reload = aggregator_reload,
+    .record = aggregator_record,
     .drain = aggregator_drain,
     .close = aggregator_close,
     .task = &keys_task,

@@ -172,6 +172,7 @@ struct sealed *lane_add(struct lane *lane, const struct identity *identity, int6
     *sealed = (struct sealed){.seq = identity->seq,
                               .sealed_ms = sealed_ms,
                               .applied_ms = sealed_ms,
+                              .number = ++lane->numbered,
                               .epoch = epoch_index(lane, identity->epoch),
                               .bytes = (uint32_t)bytes,
                               .applied = applied};

@@ -21,6 +21,7 @@ struct sealed { /* kept small: there may be many thousands while a store is down
     int64_t sealed_ms, applied_ms; /* wall clock */
     uint32_t epoch;                /* index into lane->epochs */
     uint32_t bytes;
+    uint32_t number;       /* counts the segments of this life, for fences */
     uint32_t sent, pushed; /* the round in which it was; 0: none */
     bool applied;
     bool hurt; /* could not be read or rescued; left alone until lane_retry_hurt */
@@ -36,6 +37,7 @@ struct lane {
     uint32_t epoch_count;
     struct sealed *sealed; /* in order of sealing */
     size_t count, size;
+    uint32_t numbered; /* the last number given out */
     int64_t bytes, unapplied_bytes, unapplied;
     int64_t open_bytes; /* of the segment that is still open */
     bool full;

@@ -235,6 +235,8 @@ int segment_rescue(struct lane *lane, struct sealed *sealed, struct segment *seg
     lane_name(&identity, sealed->applied, name);
     if (saved > 0 && write_salvaged(lane, segment, err) != 0)
         return -1;
+    if (saved > 0)
+        lane->sealed[lane->count - 1].number = lane->sealed[at].number; /* the same events */
     lane_quarantine(lane, name, "does not verify; intact records were sealed again");
     log_error("segment_rescued", "name=%s records=%u bytes=%zu of=%zu", name, saved, segment->bytes,
               before);

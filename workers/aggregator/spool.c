@@ -164,6 +164,7 @@ static enum spool_did sealed(struct spool *spool, const struct sync_job *job, mo
         stats_add(spool->lane->stats, METRIC_segments_sealed_total, 1);
     }
     spool->fd = -1;
+    spool->seals++;
     spool->named = spool->broken = false;
     spool->lane->open_bytes = 0;
     return SPOOL_SEALED;

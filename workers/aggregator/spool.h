@@ -25,6 +25,7 @@ struct spool {
     bool broken;        /* takes no more records */
     bool seal_now;      /* asked to (drain) */
     mono_t retry_at;    /* after a seal that failed */
+    uint64_t seals;     /* so far; a segment thrown away counts too */
     uint64_t job_events;
     size_t job_bytes;
     struct identity sealing;

@@ -49,8 +49,6 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
 
     if (!redis_said(reply, "ok") || reply->items < 5)
         turn_redis_failed(f, "peek", reply, reason);
-    else if (flusher_paused(f))
-        turn_end(f, 0); /* Redis has just said so: the next turn stands back */
     else if (redis_item_number(reply, 3) > 0 ||
              (!f->draining && mono_reached(mono_now(), f->audit_due)))
         queue_holder(&f->queue, on_holder, f);
@@ -73,19 +71,9 @@ static bool stands_back(struct flusher *f)
     return stands;
 }
 
-/* How long the fleet is to hold, in milliseconds from now. */
-static void on_hold(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    struct flusher *f = arg;
-
-    (void)reason;
-    if (redis_said(reply, "ok") && reply->items > 1) /* else as it was: it ends by itself */
-        f->hold_ends = mono_after_ms(mono_now(), redis_item_number(reply, 1));
-}
-
 static void on_hold_only(void *arg, const struct redis_reply *reply, const char *reason)
 {
-    on_hold(arg, reply, reason);
+    reading_hold(arg, reply, reason);
     turn_end_calmly(arg);
 }
 
@@ -114,12 +102,10 @@ static void turn(void *arg)
     } else if (!schema_install(f->schema)[0]) {
         database_ensure(f); /* first start: an empty database gets its schema before the first event */
     } else if (lease_held(&f->lease, f->turn_began)) {
-        queue_hold(&f->queue, on_hold, f); /* answered before the queue is read */
         database_ensure(f);
     } else {
         if (f->lease.state == LEASE_HELD && lease_unanswered(&f->lease, f->turn_began))
             hold_lost(f);
-        queue_hold(&f->queue, on_hold, f);
         queue_peek(&f->queue, 0, 0, on_look, f);
     }
 }

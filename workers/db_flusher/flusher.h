@@ -79,6 +79,7 @@ void database_watch(void *flusher); /* timer: closes what is idle, says what is 
 void database_says(struct flusher *f, const char *format, ...) PRINTF_LIKE(2, 3); /* status */
 
 void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes on to the queue */
+void reading_hold(void *flusher, const struct redis_reply *reply, const char *reason);
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_less(struct flusher *f); /* the next flush takes half */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define GENERATION_BYTES 16
+#define HOLD_MOST_MS 86400000
 
 /* Arguments of a script, all owned; a failed one sends nothing that could be misread: count 0. */
 struct words {
@@ -106,11 +107,37 @@ void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg)
     redis_command(queue->redis, 2, argv, NULL, f, arg);
 }
 
+static void on_time(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct queue *queue = arg;
+
+    (void)reason;
+    queue->redis_ms = 0;
+    if (reply != NULL && reply->kind == REDIS_ARRAY && reply->items == 2)
+        queue->redis_ms = redis_item_number(reply, 0) * 1000 + redis_item_number(reply, 1) / 1000;
+}
+
 void queue_hold(struct queue *queue, redis_reply_fn *f, void *arg)
 {
-    const char *const words[] = {queue->hold};
+    const char *const time[] = {"TIME"}, *const words[] = {"HGET", queue->hold, "flush"};
 
-    redis_script(queue->redis, REDIS_holds, 1, words, NULL, f, arg);
+    redis_command(queue->redis, 1, time, NULL, on_time, queue);
+    redis_command(queue->redis, 3, words, NULL, f, arg);
+}
+
+/* "<ms of Redis' clock> <who>", as the script `hold` writes it; a day at most, whatever stands there. */
+int64_t queue_hold_left(const struct queue *queue, const struct redis_reply *reply)
+{
+    char text[24] = "";
+    int64_t left;
+
+    if (reply == NULL || reply->kind == REDIS_ERROR || queue->redis_ms == 0)
+        return -1;
+    if (reply->kind != REDIS_BYTES)
+        return 0;
+    memcpy(text, reply->text, reply->length < sizeof text ? reply->length : sizeof text - 1);
+    left = strtoll(text, NULL, 10) - queue->redis_ms;
+    return left < 0 ? 0 : left > HOLD_MOST_MS ? HOLD_MOST_MS : left;
 }
 
 void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg)

@@ -15,6 +15,7 @@ struct queue {
     struct redis *redis;
     char queue[QUEUE_KEY], meta[QUEUE_KEY], applied[QUEUE_KEY], aside[QUEUE_KEY], lock[QUEUE_KEY], hold[QUEUE_KEY];
     char token[160]; /* what the lock holds while it is ours */
+    int64_t redis_ms; /* the clock of Redis, when last asked about a hold; 0: unknown */
     char generation[GENERATION_TEXT]; /* as last peeked */
 };
 
@@ -22,7 +23,9 @@ void queue_init(struct queue *queue, struct redis *redis, const struct settings 
 
 void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply_fn *f, void *arg);
 void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg); /* who has the lock? */
-void queue_hold(struct queue *queue, redis_reply_fn *f, void *arg);   /* is the fleet to hold? */
+/* Is the fleet to hold its flushes?  Plain commands: answered before whatever is asked behind them. */
+void queue_hold(struct queue *queue, redis_reply_fn *f, void *arg);
+int64_t queue_hold_left(const struct queue *queue, const struct redis_reply *reply); /* ms; -1: unknown */
 void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg);
 void queue_lock(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
 void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);

@@ -138,6 +138,10 @@ static void on_queue(void *arg, const struct redis_reply *reply, const char *rea
     }
     snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);
     f->waiting = redis_item_number(reply, 3);
+    if (flusher_paused(f)) {
+        turn_end(f, 0); /* Redis has just said so: the next turn stands back */
+        return;
+    }
     if (take_envelopes(f, reply, sha1)) {
         outcome_less(f);
         log_error("out_of_memory", "envelopes=%zu", reply->items - 5);
@@ -189,8 +193,20 @@ static void on_audit_peek(void *arg, const struct redis_reply *reply, const char
     queue_all_published(&f->queue, on_all_published, f);
 }
 
+/* How long the fleet is to hold its flushes. */
+void reading_hold(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct flusher *f = arg;
+    int64_t left = queue_hold_left(&f->queue, reply);
+
+    (void)reason;
+    if (left >= 0) /* else as it was: it ends by itself */
+        f->hold_ends = mono_after_ms(mono_now(), left);
+}
+
 void reading_begin(struct flusher *f)
 {
+    queue_hold(&f->queue, reading_hold, f); /* answered before the queue is read */
     if (mono_reached(mono_now(), f->audit_due) && !f->unlocked)
         queue_peek(&f->queue, 0, 0, on_audit_peek, f);
     else

@@ -9,6 +9,7 @@
  *   writer_lanes.c   what it says to the lanes and hears from them
  *   writer_redis.c   what it says to Redis
  *   pending.c        decides what to ask for again
+ *   writer_fleet.c   what it says to Redis of this instance, and hears for the whole fleet
  *   epochs.c         remembers what the lanes were told
  *
  * If we die on any line: the next redis_writer has another id, says hello, and is sent every batch
@@ -40,6 +41,15 @@ static bool all_lanes_heard(const struct writer *writer)
     return true;
 }
 
+static const char *hindrance(const struct writer *writer)
+{
+    if (fleet_push_paused(writer))
+        return " (paused)";
+    if (writer->full)
+        return " (full)";
+    return writer->refusals > 0 ? " (refused)" : "";
+}
+
 static void say_hello(void *arg)
 {
     struct writer *writer = arg;
@@ -53,14 +63,14 @@ static void say_hello(void *arg)
                    redis_up(writer->redis) ? ")" : "",
                    writer->generation[0] != '\0' ? writer->generation : "unknown", writer->held,
                    writer->pending.count, writer->queue_bytes,
-                   writer->full ? " (full)" : writer->refusals > 0 ? " (refused)" : "");
+                   hindrance(writer));
 }
 
 /* Draining: what the lanes sent is pushed, as far as Redis takes it; then we leave.  Twice found
  * empty, because a batch may still lie in the channel. */
 static bool drained(struct writer *writer)
 {
-    bool empty = !redis_up(writer->redis) || writer->full || writer->refusals > 0 ||
+    bool empty = !redis_up(writer->redis) || writer->full || fleet_push_paused(writer) || writer->refusals > 0 ||
                  (writer->held == 0 && !writer->pushing);
     bool twice = empty && writer->drained_once;
 
@@ -111,6 +121,8 @@ static int make_keys(struct writer *writer, struct err *err)
     int length = snprintf(writer->queue, KEY_BYTES, "%squeue:0", prefix);
 
     snprintf(writer->meta, KEY_BYTES, "%smeta:0", prefix);
+    snprintf(writer->hold, KEY_BYTES, "%shold:0", prefix);
+    snprintf(writer->instances, KEY_BYTES, "%sinstances", prefix);
     snprintf(writer->applied, KEY_BYTES, "%sapplied:0", prefix);
     return length + 2 < KEY_BYTES ? 0 : err_set(err, "redis.prefix is too long");
 }
@@ -147,6 +159,7 @@ static void close_writer(void *self)
 
     redis_close(&writer->redis);
     bus_close(&writer->bus, 500); /* the last receipts; a lane that is gone needs none */
+    harness_untimer(&writer->fleet);
     harness_untimer(&writer->hello);
     harness_untimer(&writer->poll);
     held_drop_all(writer);
@@ -175,14 +188,22 @@ static void *open_writer(struct harness *harness, int *code, struct err *err)
     if (getrandom(&writer->id, sizeof writer->id, 0) != (ssize_t)sizeof writer->id)
         bug("getrandom");
     writer->hello = harness_timer(harness, say_hello, writer);
+    writer->fleet = harness_timer(harness, fleet_look, writer);
     writer->poll = harness_timer(harness, poll_redis, writer);
     if (make_keys(writer, err) != 0 || open_bus(writer, err) != 0 || open_redis(writer, err) != 0) {
         close_writer(writer);
         return NULL;
     }
+    writer->hold_ends = mono_now();
+    timer_in_ms(writer->fleet, HELLO_FIRST_MS);
     timer_in_ms(writer->hello, HELLO_FIRST_MS);
     timer_in_ms(writer->poll, writer->settings->redis_applied_poll_ms);
     return writer;
+}
+
+static void record(void *self, const struct msg *msg)
+{
+    fleet_record(self, msg);
 }
 
 static void drain(void *self, mono_t deadline)
@@ -208,6 +229,7 @@ const struct worker worker = {
     .name = "redis_writer",
     .open = open_writer,
     .reload = reload,
+    .record = record,
     .drain = drain,
     .close = close_writer,
 };

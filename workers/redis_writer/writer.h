@@ -35,11 +35,11 @@ struct writer {
     struct bus *bus;
     struct bus_socket *batches;
     struct redis *redis;
-    struct timer *hello, *poll;
+    struct timer *hello, *poll, *fleet;
     struct lane lane[LANES_MAX];
     unsigned lanes, credit;
     uint64_t id;
-    char queue[KEY_BYTES], meta[KEY_BYTES], applied[KEY_BYTES];
+    char queue[KEY_BYTES], meta[KEY_BYTES], applied[KEY_BYTES], hold[KEY_BYTES], instances[KEY_BYTES];
     char generation[40]; /* in which we push; "": not known yet */
     char announced[40];  /* ... as the lanes know it: only after they know what is applied */
     char run[104];       /* run_id and master_replid of the server; "": not known */
@@ -51,6 +51,10 @@ struct writer {
     uint64_t looks;   /* begun */
     bool known;       /* a look has answered since the connection came up */
     bool must_renew;  /* Redis may have gone back without noticing */
+    bool paused; /* push, by the operator, until pause_ends */
+    mono_t pause_ends, hold_ends; /* hold_ends: the whole fleet's */
+    uint64_t fleet_looks;
+    bool ingest_held; /* the lanes were told so */
     bool looking, pushing, full, draining, drained_once;
     bool down; /* and was said to be */
     struct refusal_voice voice;
@@ -63,10 +67,16 @@ void lanes_batch(void *arg, struct bus_socket *socket, const struct bus_frame *f
                  size_t count);
 void lanes_hello(struct writer *writer);
 void lanes_tell_applied(struct writer *writer);
+void lanes_hold_ingest(struct writer *writer, int64_t ms);
 bool lanes_again(void *arg, const struct pending_batch *batch);
 void lanes_pushed(struct writer *writer, const struct msg_batch *batch);
 void held_drop_first(struct writer *writer);
 void held_drop_all(struct writer *writer);
+
+/* writer_fleet.c: this instance among the others. */
+void fleet_look(void *writer); /* timer */
+void fleet_record(struct writer *writer, const struct msg *record);
+bool fleet_push_paused(const struct writer *writer);
 
 /* writer_redis.c: the scripts. */
 void redis_begin(struct writer *writer); /* the connection came up */

@@ -62,6 +62,17 @@ void lanes_tell_applied(struct writer *writer)
     }
 }
 
+void lanes_hold_ingest(struct writer *writer, int64_t ms)
+{
+    struct msg msg = {.kind = MSG_hold, .hold = {.ingest_ms = ms > 0 ? ms : 0}};
+
+    if (ms <= 0 && !writer->ingest_held)
+        return;
+    writer->ingest_held = ms > 0;
+    for (unsigned lane = 0; lane < writer->lanes; lane++)
+        (void)!tell(writer, lane, &msg); /* said again in a second; what was said runs out */
+}
+
 bool lanes_again(void *arg, const struct pending_batch *batch)
 {
     struct writer *writer = arg;

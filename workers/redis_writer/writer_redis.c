@@ -340,7 +340,7 @@ void redis_push_next(struct writer *writer)
     const char *argv[6] = {writer->queue, writer->meta, writer->generation, fresh, most};
     size_t length[6];
 
-    if (held == NULL || writer->pushing || writer->full || !writer->known ||
+    if (held == NULL || fleet_push_paused(writer) || writer->pushing || writer->full || !writer->known ||
         !redis_up(writer->redis) || pending_full(&writer->pending) ||
         !mono_reached(mono_now(), writer->push_after))
         return;
