@@ -2,6 +2,7 @@
 load.  Ingest acknowledges throughout, and the books are right afterwards.
 """
 import random
+import re
 import socketserver
 import subprocess
 import threading
@@ -10,7 +11,7 @@ import time
 from lib import conservation
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
-from lib.fleet import Cluster, Watched
+from lib.fleet import Cluster, Watched, front
 from lib.producer import Producer
 from lib.servers import Redis
 from lib.waiting import wait_until
@@ -54,9 +55,9 @@ class Scene:
         """spendctl status names this server."""
         def named():
             status = self.instance.status()
-            return status and status["queue"]["node"] == f"127.0.0.1:{server.port}"
+            return status and status["queue"]["node"] == f"127.0.0.1:{front(server)}"
 
-        wait_until(named, 20, f"status to show 127.0.0.1:{server.port}", self.stack.logs)
+        wait_until(named, 20, f"status to show 127.0.0.1:{front(server)}", self.stack.logs)
 
     def finish(self, deadline_s=60):
         self.producer.finish_source()
@@ -64,6 +65,7 @@ class Scene:
         report = conservation.assert_conserved(self.stack.postgres, self.producer.outcome, deadline_s=deadline_s,
                                                logs=self.stack.logs)
         self.stack.close()
+        print("refusals in the log:", *sorted(set(re.findall(r" refusal=(\w+)", self.instance.log_text()))))
         return report
 
 
@@ -79,8 +81,7 @@ def test_sentinel_master_killed_under_load(place):
     new = watched.wait_other(old)
     print(f"counted again {scene.flows():.1f} s after there was a new master")
     scene.shows(new)
-    watched.start_server(old)
-    watched.wait_replica(old)
+    watched.start_server(old)  # a second one that says it is the master, until it is told
     scene.flows()
     scene.finish()
 
@@ -209,6 +210,19 @@ def test_passwords_of_sentinels_and_of_the_master(place):
     assert not [word for word in ("s3ntinel", "m@ster", "m%40ster") if word in scene.instance.log_text()]
 
 
+def test_sentinels_and_master_behind_tls(place):
+    """rediss:// holds for the Sentinels as well; the certificate is verified for the address that they name."""
+    watched = Watched(place, replicas=1, tls=True)
+    scene = Scene(place, watched, "sentineltls")
+    scene.flows()
+    old = watched.master()
+    old.stop("immediate")
+    new = watched.wait_other(old)
+    scene.flows()
+    scene.shows(new)
+    scene.finish()
+
+
 # --- Cluster ------------------------------------------------------------------------------------------------
 def test_cluster_slot_moved_key_by_key_under_load(place):
     """There and back, each key by itself and some time between: ASK is followed, TRYAGAIN waited for, MOVED
@@ -272,6 +286,22 @@ def test_cluster_owner_killed_and_replica_promoted(place):
     cluster.switch_to(old)  # both alive: back to where it was
     scene.flows()
     scene.shows(old)
+    scene.finish()
+
+
+def test_cluster_behind_tls(place):
+    """Redirects name the TLS ports, and are followed with TLS; ASK as well."""
+    cluster = Cluster(place, masters=2, tls=True)
+    scene = Scene(place, cluster, "clustertls")
+    scene.flows()
+    source = cluster.owner()
+    target = next(node for node in cluster.members if node is not source)
+    cluster.begin_move(source, target)
+    cluster.move_keys(source, target, *cluster.keys(source))
+    scene.more(5)
+    cluster.end_move(source, target)
+    scene.flows()
+    scene.shows(target)
     scene.finish()
 
 

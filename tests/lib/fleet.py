@@ -1,7 +1,8 @@
 """Redis servers that fail over: a master with replicas watched by Sentinels, and a cluster.
 
 Both look like a Redis of lib/servers.py to a Stack (url, start, running, close, name, tail), and have
-`settings`, which an instance needs besides.
+`settings`, which an instance needs besides.  With tls=True everybody speaks TLS with everybody, instances
+included; plain ports are there for the test alone.
 """
 import os
 import shutil
@@ -10,16 +11,35 @@ import time
 
 import redis
 
+from . import certificates
 from .servers import Redis, Server, free_tcp_port
 from .waiting import wait_until
 from .wire import PREFIX
 
 
+def front(server):
+    """The port that others know it by."""
+    return int(server.settings.get("tls-port", server.port))
+
+
 class Fleet:
     """Several servers as one: what Stack and the waits ask of a server."""
 
-    def __init__(self, name):
-        self.name, self.members = name, []
+    def __init__(self, name, place, tls, login=""):
+        self.name, self.members, self.tls, self.settings = name, [], {}, {}
+        self.url = f"redis{'s' if tls else ''}://{login}not-used.invalid/0"
+        if tls:
+            authority = certificates.Authority(place.sub("c"))
+            certificate, key = authority.sign("localhost", names="IP:127.0.0.1")
+            self.tls = {"tls_cert_file": certificate, "tls_key_file": key, "tls_ca_cert_file": authority.file,
+                        "tls_auth_clients": "no", "tls_replication": "yes"}
+            self.settings["redis__tls_ca"] = authority.file
+
+    def server(self, place, **settings):
+        own = {"tls_port": free_tcp_port(), **self.tls} if self.tls else {}
+        made = Redis(place, tcp=True, repl_diskless_sync_delay=0, **settings, **own)
+        self.members.append(made)
+        return made
 
     def tail(self, lines=15):
         return "\n".join(f"--- {member.name} {member.port}\n{member.tail(lines)}" for member in self.members)
@@ -33,16 +53,20 @@ class Fleet:
 
 
 class Sentinel(Server):
-    def __init__(self, place, password=None):
+    def __init__(self, place, password, tls):
         super().__init__("sentinel", os.path.join(place.sub("s"), "log"))
         self.dir, self.port, self.password = os.path.dirname(self.log), free_tcp_port(), password
+        self.settings = {name.replace("_", "-"): value for name, value in tls.items()}
+        if tls:
+            self.settings["tls-port"] = str(free_tcp_port())
 
     def start(self, master, name, quorum):
         """Its file is its memory: written once, rewritten by itself."""
         config = os.path.join(self.dir, "conf")
         if not os.path.exists(config):
             lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.dir}",
-                     f"sentinel monitor {name} 127.0.0.1 {master.port} {quorum}",
+                     *(f"{option} {value}" for option, value in self.settings.items()),
+                     f"sentinel monitor {name} 127.0.0.1 {front(master)} {quorum}",
                      f"sentinel down-after-milliseconds {name} 400", f"sentinel failover-timeout {name} 2000",
                      f"sentinel parallel-syncs {name} 2"]
             if "requirepass" in master.settings:
@@ -71,16 +95,14 @@ class Watched(Fleet):
     """A master, replicas, and Sentinels that agree before anybody is told."""
     MASTER = "spendd-test"
 
-    def __init__(self, place, replicas=1, sentinels=3, sentinel_password=None, **settings):
-        super().__init__("watched")
-        self.servers = [Redis(place, tcp=True, repl_diskless_sync_delay=0, **settings) for _ in range(1 + replicas)]
-        self.sentinels = [Sentinel(place, sentinel_password) for _ in range(sentinels)]
-        self.members = [*self.servers, *self.sentinels]
+    def __init__(self, place, replicas=1, sentinels=3, sentinel_password=None, tls=False, **settings):
         self.password = settings.get("requirepass")
-        login = f":{self.password}@" if self.password else ""
-        self.url = f"redis://{login}not-used.invalid/0"
-        self.settings = {"redis__sentinels": ", ".join(f"127.0.0.1:{s.port}" for s in self.sentinels),
-                         "redis__sentinel_master": self.MASTER}
+        super().__init__("watched", place, tls, f":{self.password}@" if self.password else "")
+        self.servers = [self.server(place, **settings) for _ in range(1 + replicas)]
+        self.sentinels = [Sentinel(place, sentinel_password, self.tls) for _ in range(sentinels)]
+        self.members += self.sentinels
+        self.settings["redis__sentinels"] = ", ".join(f"127.0.0.1:{front(s)}" for s in self.sentinels)
+        self.settings["redis__sentinel_master"] = self.MASTER
         if sentinel_password:
             self.settings["redis__sentinel_password"] = sentinel_password
         place.keep(self)
@@ -88,7 +110,7 @@ class Watched(Fleet):
     def start(self):
         for server in self.servers:
             if server is not self.servers[0]:
-                server.settings["replicaof"] = f"127.0.0.1 {self.servers[0].port}"
+                server.settings["replicaof"] = f"127.0.0.1 {front(self.servers[0])}"
             self.start_server(server)
         for sentinel in self.sentinels:
             sentinel.start(self.servers[0], self.MASTER, len(self.sentinels) // 2 + 1)
@@ -123,7 +145,7 @@ class Watched(Fleet):
     def named(self):
         """The server that every Sentinel names, or None while they differ."""
         ports = {sentinel.master(self.MASTER) for sentinel in self.sentinels if sentinel.running()}
-        return next((s for s in self.servers if {s.port} == ports), None) if len(ports) == 1 else None
+        return next((s for s in self.servers if {front(s)} == ports), None) if len(ports) == 1 else None
 
     def master(self):
         """The server that is named and is one."""
@@ -147,21 +169,21 @@ class Cluster(Fleet):
     """Masters that share the slots evenly, each with as many replicas."""
     SLOTS = 16384
 
-    def __init__(self, place, masters=3, replicas=0, **settings):
-        super().__init__("cluster")
+    def __init__(self, place, masters=3, replicas=0, tls=False, **settings):
+        super().__init__("cluster", place, tls)
         self.masters = masters
+        if tls:
+            settings["tls_cluster"] = "yes"
         for _ in range(masters * (1 + replicas)):
-            node = Redis(place, tcp=True, cluster_enabled="yes", cluster_node_timeout="1000", cluster_port=free_tcp_port(),
-                         cluster_replica_validity_factor="0", repl_diskless_sync_delay=0, **settings)
+            node = self.server(place, cluster_enabled="yes", cluster_node_timeout="1000", cluster_port=free_tcp_port(),
+                               cluster_replica_validity_factor="0", **settings)
             node.name = "node"
-            self.members.append(node)
-        self.url = "redis://not-used.invalid"
-        self.settings = self.through(*self.members[:masters])
+        self.settings.update(self.through(*self.members[:masters]))
         place.keep(self)
 
     @staticmethod
     def through(*nodes):
-        return {"redis__cluster_nodes": ", ".join(f"127.0.0.1:{node.port}" for node in nodes)}
+        return {"redis__cluster_nodes": ", ".join(f"127.0.0.1:{front(node)}" for node in nodes)}
 
     def start(self):
         for node in self.members:
@@ -174,7 +196,7 @@ class Cluster(Fleet):
                 self.ask(node, "cluster", "addslotsrange", number * share, last)
                 self.ask(node, "cluster", "set-config-epoch", number + 1)
             if node is not first:
-                self.ask(node, "cluster", "meet", "127.0.0.1", first.port, first.settings["cluster-port"])
+                self.ask(node, "cluster", "meet", "127.0.0.1", front(first), first.settings["cluster-port"])
         wait_until(lambda: all(self.known(node) == len(self.members) for node in self.members), 20, "all to have met", [self])
         for number, node in enumerate(self.members[self.masters:]):
             self.ask(node, "cluster", "replicate", self.id(self.members[number % self.masters]))
@@ -269,7 +291,7 @@ class Cluster(Fleet):
 
     def move_keys(self, source, target, *keys):
         for key in keys:
-            self.ask(source, "migrate", "127.0.0.1", target.port, key, 0, 5000)
+            self.ask(source, "migrate", "127.0.0.1", front(target), key, 0, 5000)
 
     def end_move(self, source, target):
         for node in (target, source, *(n for n in self.members[:self.masters] if n not in (source, target))):
