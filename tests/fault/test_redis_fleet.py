@@ -8,6 +8,9 @@ import subprocess
 import threading
 import time
 
+import pytest
+import redis
+
 from lib import conservation
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
@@ -15,6 +18,7 @@ from lib.fleet import Cluster, Watched, front
 from lib.producer import Producer
 from lib.servers import Redis
 from lib.waiting import wait_until
+from lib.wire import Queue
 
 SEED = 4815
 
@@ -250,6 +254,29 @@ def test_cluster_slot_moved_key_by_key_under_load(place):
         scene.shows(target)
     assert asked, "no command was ever sent behind ASKING"
     scene.finish()
+
+
+def test_scripts_while_their_slot_is_leaving(place):
+    """The last element of a list goes, and the key with it: on this node there is no way back, and none is needed."""
+    cluster = Cluster(place, masters=2).start()
+    source = cluster.owner()
+    target = next(node for node in cluster.members if node is not source)
+    queue = Queue(redis.Redis(port=source.port))
+    epoch, generation = "01234567-89ab-7def-8123-456789abcdef", queue.look("f")[1]
+    for seq in (1, 2):
+        assert queue.push(generation, "f", f"spendd1 {epoch} 0 {seq} 1 00000000\n")[0] == b"ok"
+    queue.publish(generation, [(epoch, 0, "{}")], [])
+    cluster.begin_move(source, target)
+    assert queue.publish(generation, [(epoch, 1, "{[1,3)}")], [f"{epoch} 1", f"{epoch} 2"]) == [b"ok", 2]
+    assert queue.client.hmget(queue.key("meta"), "pushed", "popped", "bytes") == [b"2", b"2", b"0"]
+    assert queue.client.hget(queue.key("applied"), epoch) == b"1 {[1,3)}"
+    with pytest.raises(redis.ResponseError, match="TRYAGAIN"):  # nobody can tell an empty list from one that has left
+        queue.look("g")
+    cluster.move_keys(source, target, *cluster.keys(source))
+    cluster.end_move(source, target)
+    queue = Queue(redis.Redis(port=target.port))
+    assert queue.look("g", epoch) == [b"ok", generation, 2, 2, 0, 0, b"1 {[1,3)}"]
+    cluster.close()
 
 
 def test_cluster_resharded_under_load(place):
