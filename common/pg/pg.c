@@ -53,6 +53,7 @@ void pg_watch(struct pg *pg, short events, void (*ready)(void *arg, short revent
 void pg_drop(struct pg *pg)
 {
     harness_unwatch(&pg->watch);
+    pg_tls_let_go(pg);
     if (pg->conn)
         PQfinish(pg->conn); /* non-blocking mode: says goodbye if the socket takes it */
     pg->conn = NULL;

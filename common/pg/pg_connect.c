@@ -94,6 +94,7 @@ static void note_failure(struct pg *pg, const char *verbose)
 static void target_failed(struct pg *pg, const char *verbose)
 {
     note_failure(pg, verbose);
+    pg_tls_let_go(pg);
     harness_unwatch(&pg->watch);
     PQfinish(pg->conn);
     pg->conn = NULL;
@@ -141,6 +142,7 @@ static void connected(struct pg *pg)
         .outcome = PG_OK, .refusal = PG_REFUSED_NOT, .affected = -1, .tag = "", .text = ""};
 
     PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
+    pg_tls_let_go(pg);
     if (PQsetnonblocking(pg->conn, 1) != 0) {
         pg_lost(pg, PQerrorMessage(pg->conn));
         return;
@@ -154,11 +156,25 @@ static void connected(struct pg *pg)
     pg_give(pg, &answer);
 }
 
+static void poll_failed(struct pg *pg)
+{
+    const char *message = PQerrorMessage(pg->conn), *why = pg_tls_why(pg, message);
+    char reason[2 * REASON_BYTES];
+
+    if (why[0]) /* behind the first line, which alone is told */
+        snprintf(reason, sizeof reason, "%.*s: %s", (int)strcspn(message, "\n"), message, why);
+    else
+        snprintf(reason, sizeof reason, "%s", message);
+    target_failed(pg, reason);
+    next_target(pg);
+}
+
 static void on_connecting(void *arg, short revents)
 {
     struct pg *pg = arg;
 
     (void)revents;
+    pg_tls_keep(pg);
     switch (PQconnectPoll(pg->conn)) {
     case PGRES_POLLING_READING:
         pg_watch(pg, POLLIN, on_connecting);
@@ -172,8 +188,7 @@ static void on_connecting(void *arg, short revents)
     case PGRES_POLLING_FAILED:
     case PGRES_POLLING_ACTIVE:
     default:
-        target_failed(pg, PQerrorMessage(pg->conn));
-        next_target(pg);
+        poll_failed(pg);
         break;
     }
 }

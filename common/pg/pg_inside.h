@@ -1,6 +1,6 @@
 /*
- * pg_inside.h - what the files of the door share: pg.c (life, answers), pg_connect.c, pg_query.c,
- * pg_copy.c.  Inside common/pg only.
+ * pg_inside.h - what the files of the door share: pg.c (life, answers), pg_connect.c, pg_tls.c,
+ * pg_query.c, pg_copy.c.  Inside common/pg only.
  */
 #ifndef SPENDD_PG_PG_INSIDE_H
 #define SPENDD_PG_PG_INSIDE_H
@@ -33,6 +33,7 @@ struct pg {
     struct pg_targets targets;
     size_t target;
     mono_t connect_by;
+    void *tls; /* its TLS session, one reference */
     char ignored[256];
 
     struct resolve *resolve;
@@ -60,6 +61,11 @@ void pg_watch(struct pg *pg, short events, void (*ready)(void *arg, short revent
 
 /* pg_connect.c */
 void pg_connect_late(struct pg *pg); /* a deadline passed while resolving or connecting */
+
+/* pg_tls.c: only while it connects */
+void pg_tls_keep(struct pg *pg);
+const char *pg_tls_why(const struct pg *pg, const char *message); /* "": libpq's message says it all */
+void pg_tls_let_go(struct pg *pg);
 
 /* pg_query.c */
 void pg_on_socket(void *pg, short revents); /* connected */

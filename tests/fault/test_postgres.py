@@ -262,6 +262,28 @@ def test_rows_locked_for_long(sites, place):
     site.finish()
 
 
+def test_session_ended_by_the_server_while_it_waits(sites, place):
+    """What the server says before it cuts us is heard: ended by hand, and by its own idle timeout."""
+    stack = sites(place.postgres())
+    site = Site(stack)
+    site.flushes()
+    foreign = stack.postgres.connect(application_name="foreign")
+    foreign.autocommit = False
+    foreign.cursor().execute("select from spendd.shard for update")
+    ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'spendd db_flusher'" \
+            " and wait_event_type = 'Lock'"
+    wait_until(lambda: stack.postgres.one(ended), 30, "our session to wait", site.logs)
+    site.metric("database_refused_shut_down_total")
+    site.says("refusal=shut_down class=retry_soon")
+    foreign.rollback()
+    foreign.close()
+    site.flushes()
+    stack.postgres.query("alter database postgres set idle_session_timeout = '300ms'")
+    stack.postgres.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spendd%'")
+    site.flushes(10)
+    site.finish()
+
+
 def test_probes_that_wait_for_a_lock_leave_nothing_behind(sites, place):
     """An ACCESS EXCLUSIVE lock on what each probe reads: without limits on the server every probe would leave one
     more session waiting, until there are too many clients."""

@@ -55,14 +55,14 @@ def test_tls_refusals_are_named_and_mended(sites, place):
     good = world.url(f"sslmode=verify-full&sslrootcert={world.right.file}")
     path = secret(place, world.url(f"sslmode=verify-full&sslrootcert={world.wrong.file}"))
     site = Site(world.stack, ready=BEFORE, database__url=f"file:{path}")
-    site.closed("certificate verify failed", "tls_certificate")
+    site.closed("certificate verify failed", "local issuer", "tls_certificate")
     write_secret(path, world.url("sslmode=verify-full&sslrootcert=/nowhere/ca.pem"))
     site.closed("root certificate file", "tls_file")
     world.use(world.right.sign("db.elsewhere", owner=world.owner), world.stack.postgres)
     write_secret(path, good)
     site.closed("db.elsewhere", "tls_host_name")
     world.use(world.right.sign("localhost", expired=True, owner=world.owner), world.stack.postgres)
-    site.closed("tls_certificate")
+    site.closed("certificate has expired", "tls_expired")
     write_secret(path, world.url("sslmode=disable"))
     site.closed("pg_hba.conf", "password")
     site.metric("database_refused_tls_total", 4)
@@ -181,6 +181,10 @@ def test_name_server_that_never_answers(sites, place, monkeypatch):
         assert "SIGABRT" not in site.instance.log_text()
         names.addresses = ["127.0.0.2", "127.0.0.1"]
         site.opened(deadline_s=60)
+        site.flushes()
+        asked, passed = names.asked, site.instance.metric("probes_passed_total")
+        site.metric("probes_passed_total", passed + 20)  # of both stores, half of them connect to PostgreSQL
+        assert names.asked - asked <= 4, "a name that was just found is asked for each time"
         site.finish()
     finally:
         names.close()

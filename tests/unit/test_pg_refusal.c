@@ -53,6 +53,8 @@ static void rows_are_found(void **state)
         {"22003", "bigint out of range", PG_REFUSED_data, REFUSAL_OPERATOR},
         {"XX001", "could not read block", PG_REFUSED_broken, REFUSAL_OPERATOR},
         {"99999", "?", PG_REFUSED_other, REFUSAL_STAND_DOWN},
+        {"", "SSL error: certificate verify failed: certificate has expired", PG_REFUSED_tls_expired,
+         REFUSAL_OPERATOR},
         {"", "SSL error: certificate verify failed", PG_REFUSED_tls_certificate, REFUSAL_OPERATOR},
         {"", "server certificate for \"a\" does not match host name \"b\"", PG_REFUSED_tls_host_name,
          REFUSAL_OPERATOR},

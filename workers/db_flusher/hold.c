@@ -97,6 +97,7 @@ static void on_lock(void *arg, const struct redis_reply *reply, const char *reas
     }
     lease_refused(&f->lease);
     if (redis_said(reply, "held")) {
+        pg_disconnect(f->pg); /* another was faster: fifty that start together keep one connection */
         if (f->draining)
             hold_leave(f);
         else
