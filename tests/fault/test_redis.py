@@ -481,6 +481,8 @@ def fill_then_no_memory(one):
     one.client.config_set("maxmemory", 1 << 20)  # less than an empty Redis takes
     one.refused("oom", "oom")
     one.more(10)
+    refusals, answers = one.instance.metric("redis_refused_oom_total"), one.producer.outcome.messages
+    assert refusals < answers, "a refused push is tried again by its row, not at once"
     one.stack.postgres.start()
     wait_until(lambda: one.client.llen(queue.key("queue")) == 0, 30, "the queue of a full Redis to be drained", one.logs)
     one.client.config_set("maxmemory", 0)
