@@ -11,7 +11,9 @@
 #include <string.h>
 
 static const struct refusal refusals[REDIS_REFUSALS] = {
-    [REDIS_REFUSED_NOT] = {"none", "", REFUSAL_NORMAL, STAY, 0, METRIC_redis_errors_total, ""},
+    [REDIS_REFUSED_NOT] = {"none",        "",    REFUSAL_NORMAL,
+                           STAY,          50,    METRIC_redis_errors_total,
+                           "not yet tried"},
 #define REFUSAL(name, match, class, connection, first_ms, metric, means)                           \
     [REDIS_REFUSED_##name] = {#name, match,   REFUSAL_##class,                                     \
                               connection, first_ms, METRIC_redis_refused_##metric##_total, means},

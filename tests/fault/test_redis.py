@@ -515,6 +515,30 @@ def test_before_redis_7_scripts_lose_their_first_line(world, place):
     one.finish()
 
 
+class NoLua(RedisProxy):
+    """Scripts arrive in a language that no server compiles, whatever their first line."""
+
+    broken = True
+
+    def look(self, link, way, data):
+        return super().look(link, way, data.replace(b"redis.call", b"redis(call") if self.broken else data)
+
+
+def test_a_server_that_cannot_compile_our_scripts(world, place):
+    """The other first line does not help: said as an error, and asked for slowly."""
+    one = world()
+    one.redis.start()
+    proxy = NoLua(place, one.redis)
+    one.start(proxy.url, ready=PUSHERS)
+    one.refused("nocompile", "nocompile")
+    one.refused("nocompile", worker="db_flusher")
+    one.more(20)
+    assert one.instance.metric("redis_errors_total") < one.producer.outcome.messages + 40, "slowly"
+    proxy.broken = False
+    one.counted()
+    one.finish()
+
+
 def test_scripts_flushed_under_load(world):
     one = world().start()
     for _ in range(20):
