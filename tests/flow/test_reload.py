@@ -7,7 +7,7 @@ import pytest
 from lib import conservation
 from lib.daemon import WORKERS
 from lib.events import Generator, batches
-from lib.producer import Producer
+from lib.producer import Asker, Producer
 from lib.waiting import wait_until
 
 
@@ -53,7 +53,6 @@ def test_a_live_setting_touches_no_process(stack):
         "redis.applied_poll_ms": ("applied live", "redis_writer", "60000", "100")}
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
     assert pids(instance) == before
-    # The spool knows that it was applied within far less than the old pause between two looks.
     wait_until(lambda: instance.metric("segments_applied_total"), 10, "applied ranges to come back", [instance])
     assert reload(instance) [:2] == (200, {})
 
@@ -71,6 +70,50 @@ def test_live_settings_take_effect_together_in_a_worker(stack):
     wait_until(lambda: view()["spool.max_bytes"] == "2147483648", 10, "control's view", [instance])
     changed = {name for name, value in view().items() if before[name] != value}
     assert changed == {"redis.queue_bytes", "spool.max_bytes"} and instance.pid("control") == pid
+
+
+def test_live_bounds_of_ingest(stack):
+    """The spool's bound, what a refused producer is told, the share of the disk, and how long applied segments stay."""
+    instance = stack.spendd(seal__ms=50, seal__bytes=65536).start(ready=WORKERS)
+    events = iter(list(batches(Generator(5, "bounds").events(8000), 200)))
+    with Asker(instance.ingest) as asker:
+        for _ in range(10):
+            assert asker.events(next(events))[0] == "A1"
+        wait_until(lambda: instance.status()["spool"]["bytes"] > 400000 and
+                   instance.status()["spool"]["unapplied_segments"] == 0, 20, "all to be applied", stack.logs)
+        assert reload(instance, spool__keep_applied_s=0)[0] == 200
+        wait_until(lambda: instance.status()["spool"]["bytes"] < 200000, 20, "applied segments to go", [instance])
+        stack.redis.freeze()
+        assert reload(instance, spool__max_bytes=1048576, ingest__retry_after_ms=123)[0] == 200
+        kind, answer = "A1", {}
+        for _ in range(25):
+            if kind == "A1":
+                kind, answer = asker.events(next(events))
+        assert (kind, answer.get("retry_after_ms")) == ("N1", 123), answer
+        assert reload(instance, spool__max_bytes=1073741824)[0] == 200
+        last = next(events)
+        wait_until(lambda: asker.events(last)[0] == "A1", 10, "room again", [instance])
+        free = os.statvfs(instance.spool)
+        if free.f_bavail < free.f_blocks * 0.85:
+            assert reload(instance, spool__keep_free_percent=90)[0] == 200
+            wait_until(lambda: asker.events(last)[0] == "N1", 10, "the disk to be too full", [instance])
+        stack.redis.thaw()
+
+
+def test_live_bounds_of_the_queue(stack):
+    """Nobody drains: the queue's bound holds pushes back when it is lowered, and lets them go when it is raised."""
+    instance = stack.spendd().start(ready=WORKERS)
+    assert instance.ask("stop", "db_flusher")[0] == 200
+    outcome = Producer(instance.ingest, batches(Generator(6, "queue").events(600), 100)).start().wait(20, stack.logs)
+    wait_until(lambda: instance.status()["queue"]["bytes"] > 65536, 20, "a queue", stack.logs)
+    assert reload(instance, redis__queue_bytes=65536)[0] == 200
+    more = Producer(instance.ingest, batches(Generator(7, "queue").events(100), 100), outcome=outcome).start().wait(20, stack.logs)
+    length = wait_until(lambda: instance.metric("queue_full_total") and instance.status()["queue"]["length"], 20,
+                        "a push to be held back", stack.logs)
+    assert reload(instance, redis__queue_bytes=268435456)[0] == 200
+    wait_until(lambda: instance.status()["queue"]["length"] > length, 20, "the push to be let go", stack.logs)
+    assert instance.ask("start", "db_flusher")[0] == 200
+    conservation.assert_conserved(stack.postgres, more, logs=stack.logs)
 
 
 def test_a_live_setting_of_the_supervisor(stack):

@@ -113,6 +113,22 @@ static void time_counts_while_somebody_drains(void **state)
     pending_cleanup(&p);
 }
 
+/* redis.repush_s is live: shorter holds for what is outstanding, longer for what comes. */
+static void a_shorter_wait_holds_at_once(void **state)
+{
+    struct pending p = {0};
+    struct asked asked = {0};
+
+    (void)state;
+    push(&p, 7, 50, 0, start);
+    pending_hurry(&p, mono_after_ms(start, 100), 2 * REPUSH_MS);
+    assert_int_equal(sweep(&p, 1, REPUSH_MS - 1, &asked), 0);
+    pending_hurry(&p, mono_after_ms(start, 100), 50);
+    assert_int_equal(sweep(&p, 1, 149, &asked), 0);
+    assert_int_equal(sweep(&p, 1, 150, &asked), 1);
+    pending_cleanup(&p);
+}
+
 static void tickets_tell_a_redis_that_went_back(void **state)
 {
     struct pending p = {0};
@@ -133,6 +149,7 @@ int main(void)
         cmocka_unit_test(applied_is_forgotten),
         cmocka_unit_test(popped_and_not_applied_is_asked_for),
         cmocka_unit_test(time_counts_while_somebody_drains),
+        cmocka_unit_test(a_shorter_wait_holds_at_once),
         cmocka_unit_test(tickets_tell_a_redis_that_went_back),
     };
 

@@ -126,6 +126,17 @@ size_t pending_applied(struct pending *pending, const char *epoch, const char *r
     return settle(pending);
 }
 
+void pending_hurry(struct pending *pending, mono_t now, int64_t repush_ms)
+{
+    for (size_t i = 0; i < pending->count; i++) {
+        struct pending_batch *batch = &pending->batch[i];
+        mono_t due = mono_after_ms(now, wait_ms(repush_ms, batch->asks));
+
+        if (due.micros < batch->due.micros)
+            batch->due = due;
+    }
+}
+
 void pending_sweep(struct pending *pending, int64_t popped, mono_t now, int64_t repush_ms,
                    pending_again_fn *again, void *arg)
 {

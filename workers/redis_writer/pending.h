@@ -43,6 +43,9 @@ bool pending_full(const struct pending *pending);
 int pending_pushed(struct pending *pending, const struct pending_batch *pushed, mono_t now,
                    int64_t repush_ms) MUST_CHECK;
 
+/* The wait is another one now: nobody waits longer than that, from now on. */
+void pending_hurry(struct pending *pending, mono_t now, int64_t repush_ms);
+
 /* Redis counts fewer pushes than one of our tickets: it went back in time. */
 bool pending_went_back(const struct pending *pending, int64_t pushed);
 

@@ -219,6 +219,8 @@ static void reload(void *self, const struct settings *before)
 {
     struct writer *writer = self;
 
+    if (before->redis_repush_s != writer->settings->redis_repush_s)
+        pending_hurry(&writer->pending, mono_now(), writer->settings->redis_repush_s * 1000);
     /* The next look was set by the old pause, which may be long. */
     if (before->redis_applied_poll_ms != writer->settings->redis_applied_poll_ms)
         timer_in_ms(writer->poll, 0);
