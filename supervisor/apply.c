@@ -164,6 +164,8 @@ static void apply(struct supervisor *supervisor, const struct settings *after)
     supervisor->settings = *after;
     if (level)
         log_set_level((enum log_level)log_level_from(after->log_level));
+    log_set_format(after->log_format);
+    log_set_burst((unsigned)after->log_burst);
     for (unsigned i = 0; i < supervisor->count; i++) {
         struct slot *slot = &supervisor->slots[i];
 

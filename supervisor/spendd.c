@@ -171,6 +171,7 @@ static int with_settings(const struct arguments *arguments)
     struct settings settings = nothing;
     unsigned given = 0;
     struct err err;
+    int code;
 
     if (config_load(arguments->config, &settings, &given, say, stderr) < 0)
         return EXIT_CONFIGURATION;
@@ -189,8 +190,12 @@ static int with_settings(const struct arguments *arguments)
         return task_run(&settings, "db_flusher", "migrate");
     }
     log_set_level((enum log_level)log_level_from(settings.log_level));
+    log_set_format(settings.log_format);
+    log_set_burst((unsigned)settings.log_burst);
     settings_narrowed(&settings, warn_narrowed, NULL);
-    return supervisor_run(&settings, arguments->config);
+    code = supervisor_run(&settings, arguments->config);
+    log_leave();
+    return code;
 }
 
 int main(int argc, char **argv)

@@ -195,6 +195,8 @@ static void take_reload(struct harness *harness)
     harness->settings = after;
     if (strcmp(before->log_level, after.log_level) != 0)
         log_set_level((enum log_level)log_level_from(after.log_level));
+    log_set_format(after.log_format);
+    log_set_burst((unsigned)after.log_burst);
     timer_at(harness->beat, mono_now());
     if (harness->worker != NULL && harness->worker->reload != NULL && harness->self != NULL)
         harness->worker->reload(harness->self, before);

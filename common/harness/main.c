@@ -116,6 +116,8 @@ static void take_name(const struct given *given)
     prctl(PR_SET_NAME, name);
     if (given->settings.log_level[0] != '\0')
         log_set_level((enum log_level)log_level_from(given->settings.log_level));
+    log_set_format(given->settings.log_format);
+    log_set_burst((unsigned)given->settings.log_burst);
     if (row->core == CORE_NEVER)
         forbid_core();
 }
@@ -192,5 +194,6 @@ int main(void)
     }
     code = run(harness);
     harness_free(&harness);
+    log_leave();
     return code;
 }

@@ -42,4 +42,9 @@ report "sleep in the daemon" <<END
 $(files 'common/*.c' 'workers/*.c' 'supervisor/*.c' | xargs grep -nE '\b(sleep|usleep|nanosleep) *\(' /dev/null)
 END
 
+# 6. Keys that stand in every log line (common/base/log.h) are nobody's own.
+report "key of every log line" <<END
+$(files 'common/*.c' 'workers/*.c' 'supervisor/*.c' | xargs grep -nE 'log_(error|warn|info|debug)\(.*[" ](ts|level|process|life|event|line_cut)=' /dev/null)
+END
+
 exit $status
