@@ -357,6 +357,41 @@ static void found_quietly(void **state)
     assert_int_equal(w->downs, 0);
 }
 
+/* It takes the connection and says nothing: a third of connect_ms, then the next one. */
+static void a_silent_node_is_passed_over(void **state)
+{
+    static const struct line a[] = {{"EXISTS", HAS, NULL}, END};
+    struct world *w = *state;
+
+    start_node(w, 0, a); /* nobody serves b's listener */
+    open_client(w, true, "ba");
+    assert_true(loop_until(w->loop, is_up, w, 5000));
+    expect_node(w, 'a');
+    assert_int_equal(w->downs, 0);
+}
+
+/* EXISTS forbidden: then the first command finds the owner.  CLUSTER SLOTS forbidden: nothing is learnt. */
+static void few_rights_are_enough(void **state)
+{
+    static const struct line a[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
+                                    {"GET", MOVED("b"), NULL}, END};
+    static const struct line b[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
+                                    {"GET", "+b", NULL}, END};
+    struct world *w = *state;
+
+    start_node(w, 0, a);
+    start_node(w, 1, b);
+    open_client(w, true, "a");
+    assert_true(loop_until(w->loop, is_up, w, 3000));
+    get(w, "1");
+    assert_true(loop_until(w->loop, is_down, w, 3000));
+    assert_true(loop_until(w->loop, is_up, w, 3000));
+    expect_node(w, 'b');
+    get(w, "1");
+    assert_true(loop_until(w->loop, all_answered, w, 5000));
+    assert_string_equal(w->order, "0b");
+}
+
 static void nobody_has_it(void **state)
 {
     static const struct line a[] = {{"EXISTS", MOVED("b"), NULL}, END};
@@ -382,14 +417,14 @@ static void nobody_is_there(void **state)
 
 #define NAMES(node) "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n@" node
 
-/* The first names a replica, the second knows nobody, the third is right: all in one attempt. */
+/* The first names a replica, the second knows nobody, the third is right, and its master may not be
+ * asked for its role: all in one attempt. */
 static void sentinels_that_are_wrong(void **state)
 {
     static const struct line replica_and_stale[] = {{"SENTINEL", NAMES("a"), NULL},
                                                     {"ROLE", "*1\r\n$5\r\nslave", NULL}, END};
     static const struct line unknowing[] = {{"SENTINEL", "*-1", NULL}, END};
-    static const struct line master_and_right[] = {{"SENTINEL", NAMES("c"), NULL},
-                                                   {"ROLE", "*1\r\n$6\r\nmaster", NULL},
+    static const struct line master_and_right[] = {{"SENTINEL", NAMES("c"), NULL}, {"ROLE", "-NOPERM no", NULL},
                                                    {"GET", "+g", NULL}, END};
     struct world *w = *state;
 
@@ -463,6 +498,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(scripts_are_asked, make_world, end_world),
         cmocka_unit_test_setup_teardown(moved_while_up, make_world, end_world),
         cmocka_unit_test_setup_teardown(found_quietly, make_world, end_world),
+        cmocka_unit_test_setup_teardown(a_silent_node_is_passed_over, make_world, end_world),
+        cmocka_unit_test_setup_teardown(few_rights_are_enough, make_world, end_world),
         cmocka_unit_test_setup_teardown(nobody_has_it, make_world, end_world),
         cmocka_unit_test_setup_teardown(nobody_is_there, make_world, end_world),
         cmocka_unit_test_setup_teardown(sentinels_that_are_wrong, make_world, end_world),
