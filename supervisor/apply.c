@@ -100,6 +100,8 @@ static void PRINTF_LIKE(3, 4)
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
     if (!reload->dry_run)
+        event_daemon(reload->supervisor, code == 200 ? "RELOADED" : "REFUSED", text);
+    if (!reload->dry_run)
         (code == 200 ? log_info : log_warn)("reload_done", "code=%u text=\"%s\"", code, text);
     if (reload->to != NULL)
         order_answer(reload->to, reload->ticket, code, "%s", text);

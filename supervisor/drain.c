@@ -86,6 +86,7 @@ void drain_begin(struct supervisor *supervisor, const char *asked_by)
         return;
     log_info("drain_started", "drain_ms=%lld asked_by=%s", (long long)ms, asked_by);
     supervisor->draining = true;
+    event_daemon(supervisor, "DRAINING", asked_by);
     for (unsigned i = 0; i < supervisor->count; i++)
         supervisor->slots[i].restart = RESTART_NONE;
     supervisor->drain_at = mono_after_ms(mono_now(), ms);

@@ -18,6 +18,15 @@ void event_tell(struct supervisor *supervisor, const struct msg_event *event)
             slot_send(&supervisor->slots[i], &record);
 }
 
+void event_daemon(struct supervisor *supervisor, const char *after, const char *why)
+{
+    struct msg_event event = {.kind = "daemon", .name = "spendd"};
+
+    snprintf(event.after, sizeof event.after, "%s", after);
+    snprintf(event.why, sizeof event.why, "%s", why);
+    event_tell(supervisor, &event);
+}
+
 void event_state(struct supervisor *supervisor, const struct slot *slot, enum child_state before)
 {
     struct msg_event event = {.kind = "worker", .generation = slot->generation, .pid = slot->pid};

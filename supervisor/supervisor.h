@@ -98,6 +98,7 @@ void gate_tell(const struct supervisor *supervisor, struct slot *slot);
 
 /* events.c: what changes, for whom the roster says HEARS_ALL. */
 void event_tell(struct supervisor *supervisor, const struct msg_event *event);
+void event_daemon(struct supervisor *supervisor, const char *after, const char *why); /* all of spendd */
 void event_state(struct supervisor *supervisor, const struct slot *slot, enum child_state before);
 
 /* drain.c: the ordered way out. */

@@ -174,6 +174,8 @@ void unit_check(struct supervisor *supervisor, mono_t now, bool healthy)
         drain_check_unit(supervisor, now);
     else if ((!unit->ready && all_ready(supervisor)) || (unit->reloading && !restarting(supervisor)))
         say_ready(unit);
+    else if (unit->reloading)
+        extend(unit, now, EXTEND_MS); /* restarts one at a time, each drained, take their time */
     say_status(supervisor, now);
     if (healthy && mono_reached(now, unit->watchdog_at) && notify_send(&unit->notify, "WATCHDOG=1\n"))
         unit->watchdog_at = mono_after_ms(now, unit->notify.watchdog_ms / 2);

@@ -164,7 +164,10 @@ def test_events_stream_what_changes(stack):
         events.item(lambda event: event["name"] == "db_flusher" and event["after"] == "HELD")
         # The other listener, who has not read so far, hears the same story.
         other.item(lambda event: event["name"] == "db_flusher" and event["after"] == "HELD")
+        assert order(instance, "reload")[0] == 200
+        assert other.item(lambda event: event["kind"] == "daemon")["after"] == "RELOADED"
         instance.process.send_signal(signal.SIGTERM)
+        assert other.item(lambda event: event["kind"] == "daemon")["after"] == "DRAINING"
         other.item(lambda event: event["name"] == "aggregator" and event["after"] == "DRAINING")
         assert other.answer()[0] == 200
     assert instance.process.wait(patient(20)) == 0

@@ -3,7 +3,9 @@
  *
  * An item is one change, flat:
  *   {"at_ms": 0, "kind": "worker", "name": "redis_writer", "generation": 2, "pid": 17, "before": "STARTING",
- *    "after": "READY", "why": ""}        kind: worker, gate, or stream (the first item: the stream has begun)
+ *    "after": "READY", "why": ""}
+ * kind: worker, gate, daemon (DRAINING; RELOADED or, where something was, REFUSED), or stream (the first
+ * item: the stream has begun);
  * and while nothing changes {"progress": {"waited_s": 7}} says about once a second that somebody is there,
  * so that a dead daemon and a quiet one are told apart, and a listener that has left is noticed: the one
  * sign of that is that nothing can be sent to it.  Nothing is kept: who does not read misses, and loses
