@@ -1,7 +1,7 @@
 /*
  * redis.h - the door to Redis: one non-blocking connection, driven by the worker's loop.
  *
- * The door owns the socket (connect deadline, keepalive, TCP_USER_TIMEOUT) and the reconnecting
+ * The door owns the socket (connect deadline, keepalive, TCP_USER_TIMEOUT, TLS) and the reconnecting
  * (exponential backoff, full jitter, for ever); hiredis only formats commands and reads replies.
  * Commands are answered in order, each through its own function, exactly once: with the reply, or
  * with NULL and a reason when the connection was lost, the deadline passed, or it was never up.

@@ -102,7 +102,10 @@ static void on_state(void *arg, bool up, const char *reason)
         stats_add(harness_stats(probe->harness), METRIC_redis_connects_total, 1);
         redis_command(probe->redis, 1, ping, NULL, on_ping, probe);
     } else {
-        fail_text(probe, redis_refusal_of(probe->redis, NULL)->name, reason);
+        const struct refusal *refusal = redis_refusal_of(probe->redis, NULL);
+
+        probe->verdict.scarce = refusal->class == REFUSAL_RETRY_SLOWLY;
+        fail_text(probe, refusal->name, reason);
     }
 }
 
