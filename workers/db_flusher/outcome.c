@@ -88,9 +88,17 @@ void outcome_less(struct flusher *f)
 {
     int64_t had = (int64_t)f->load.batches;
 
-    if (had <= 1 && f->statement_ms < STATEMENT_MOST_MS)
-        f->statement_ms *= 2;
     f->limit = had > 1 ? had / 2 : 1;
+}
+
+/* The flush was too much.  One batch alone whose statement takes too long gets more time; not one that met
+ * a lock or a silent server, for our own deadline grows with it. */
+static void halve(struct flusher *f, enum pg_refusal refusal)
+{
+    if (refusal == PG_REFUSED_statement_timeout && f->load.batches <= 1 &&
+        f->statement_ms < STATEMENT_MOST_MS)
+        f->statement_ms *= 2;
+    outcome_less(f);
 }
 
 static void committed(struct flusher *f, const struct flush_report *report)
@@ -155,7 +163,7 @@ void outcome_take(void *arg, const struct flush_report *report)
             return;
         }
         if (pg_refusal_halves(report->refusal))
-            outcome_less(f);
+            halve(f, report->refusal);
         turn_end_refused(f, report->refusal);
         return;
     }
