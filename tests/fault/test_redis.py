@@ -613,7 +613,7 @@ def test_cluster_without_slots(world):
 
 
 # README.md: what our user must be allowed.
-LEAST = ("~{spendd}:*", "-@all", "+ping", "+select", "+eval", "+evalsha", "+script|load", "+get", "+set", "+del", "+pttl",
+LEAST = ("~{spendd}:*", "-@all", "+ping", "+select", "+time", "+eval", "+evalsha", "+script|load", "+get", "+set", "+del", "+pttl",
          "+pexpire", "+hget", "+hset", "+hsetnx", "+hmget", "+hgetall", "+hincrby", "+llen", "+lindex", "+lpop", "+rpush", "+lrem")
 
 
