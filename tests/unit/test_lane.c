@@ -2,7 +2,7 @@
  * test_lane.c - a lane's names, identities and marks; its recovery, whole and in short steps; lanes
  * that nobody holds.
  *
- * links: workers/aggregator/recover.c workers/aggregator/segment.c workers/aggregator/lane.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
+ * links: workers/aggregator/recover.c workers/aggregator/segment.c workers/aggregator/lane.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
  * libs: libsodium
  */
 #include "workers/aggregator/recover.h"
@@ -129,15 +129,15 @@ static void names(void **state)
     (void)state;
     memcpy(identity.epoch, epoch, sizeof epoch);
     for (int done = 0; done < 2; done++) {
-        lane_name(&identity, done, name);
-        assert_true(lane_read_name(name, &read, &applied));
+        segment_name(&identity, done, name);
+        assert_true(segment_name_read(name, &read, &applied));
         assert_string_equal(read.epoch, epoch);
         assert_int_equal(read.seq, 7);
         assert_int_equal(applied, done);
     }
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         snprintf(name, sizeof name, "%s%s", i == 1 ? "0192" : epoch, bad[i]);
-        assert_false(lane_read_name(name, &read, &applied));
+        assert_false(segment_name_read(name, &read, &applied));
     }
 }
 
@@ -152,7 +152,7 @@ static void marks_and_deletion(void **state)
 
     for (int i = 0; i < 3; i++) {
         lane_identity(lane, &identity);
-        lane_name(&identity, false, name);
+        segment_name(&identity, false, name);
         snprintf(path, sizeof path, "lane-0/%s", name);
         put_file(place, path, 1);
         lane_add(lane, &identity, 37, 1000 + i, false);

@@ -2,7 +2,7 @@
  * test_segment.c - an open segment cut at every byte offset: recovery seals exactly the records that
  * are whole; damage in the middle of a sealed one: every intact record is saved.
  *
- * links: workers/aggregator/segment.c workers/aggregator/lane.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
+ * links: workers/aggregator/segment.c workers/aggregator/lane.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
  * libs: libsodium
  */
 #include "workers/aggregator/segment.h"
@@ -113,7 +113,7 @@ static void intact_records_are_saved(void **state)
         char name[SEGMENT_NAME];
 
         lane_identity(&lane, &identity);
-        lane_name(&identity, false, name);
+        segment_name(&identity, false, name);
         data[at] ^= 0x10;
         put_file(&lane, name, data, bytes);
         data[at] ^= 0x10;

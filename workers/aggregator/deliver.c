@@ -101,7 +101,7 @@ static int send_segment(struct deliver *deliver, struct sealed *sealed)
     int result;
 
     lane_identity_of(deliver->lane, sealed, &identity);
-    lane_name(&identity, false, name);
+    segment_name(&identity, false, name);
     if (segment_read(deliver->lane->directory, name, &segment, &err) != 0) {
         log_error("segment_unreadable", "name=%s error=\"%s\"", name, err.text);
         if (faccessat(deliver->lane->directory, name, F_OK, 0) != 0)
@@ -190,7 +190,7 @@ static void heard_pushed(struct deliver *deliver, const struct msg_pushed *pushe
         char name[SEGMENT_NAME];
 
         lane_identity_of(deliver->lane, sealed, &identity);
-        lane_name(&identity, sealed->applied, name);
+        segment_name(&identity, sealed->applied, name);
         unlinkat(deliver->lane->directory, name, 0);
         lane_remove(deliver->lane, sealed);
         deliver->cursor = 0;

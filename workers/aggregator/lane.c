@@ -27,9 +27,27 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define DONE ".done"
 #define DELETE_MS 100 /* thousands of files go in portions: the loop must turn */
 #define SKEW_MOST 1000000 /* the clocks parted by more: another life, another epoch */
+
+static int take(struct lane *lane, struct err *err)
+{
+    bool held;
+
+    lane->directory = open(lane->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lane->directory < 0)
+        return err_errno(err, "cannot open %s", lane->path);
+    if (flock(lane->directory, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        err_set(err, "%s is held by another process", lane->path);
+    else
+        err_errno(err, "cannot lock %s", lane->path);
+    held = errno == EWOULDBLOCK;
+    close(lane->directory);
+    lane->directory = -1;
+    return held ? 1 : -1;
+}
 
 int lane_open(struct lane *lane, const struct settings *settings, struct stats_page *stats,
               unsigned index, struct err *err)
@@ -41,19 +59,19 @@ int lane_open(struct lane *lane, const struct settings *settings, struct stats_p
     snprintf(lane->path, sizeof lane->path, "%s/lane-%u", settings->spool_dir, index);
     if (mkdir(lane->path, 0700) != 0 && errno != EEXIST)
         return err_errno(err, "cannot make %s", lane->path);
-    lane->directory = open(lane->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lane->directory < 0)
-        return err_errno(err, "cannot open %s", lane->path);
-    if (flock(lane->directory, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    if (errno == EWOULDBLOCK)
-        err_set(err, "%s is held by another process", lane->path);
-    else
-        err_errno(err, "cannot lock %s", lane->path);
-    index = errno == EWOULDBLOCK;
-    close(lane->directory);
+    return take(lane, err);
+}
+
+int lane_open_at(struct lane *lane, const struct settings *settings, struct stats_page *stats,
+                 const char *path, struct err *err)
+{
+    memset(lane, 0, sizeof *lane);
+    lane->settings = settings;
+    lane->stats = stats;
     lane->directory = -1;
-    return index ? 1 : -1;
+    if ((size_t)snprintf(lane->path, sizeof lane->path, "%s", path) >= sizeof lane->path)
+        return err_set(err, "%s is too long a path", path);
+    return take(lane, err);
 }
 
 void lane_close(struct lane *lane)
@@ -112,31 +130,6 @@ void lane_identity(struct lane *lane, struct identity *identity)
     memcpy(identity->epoch, lane->epochs[lane->epoch], EPOCH_TEXT);
     identity->shard = 0;
     identity->seq = lane->next_seq++;
-}
-
-void lane_name(const struct identity *identity, bool applied, char name[SEGMENT_NAME])
-{
-    snprintf(name, SEGMENT_NAME, "%s.%" PRIu32 ".%" PRIu64 ".seg%s", identity->epoch,
-             identity->shard, identity->seq, applied ? DONE : "");
-}
-
-bool lane_read_name(const char *name, struct identity *identity, bool *applied)
-{
-    char again[SEGMENT_NAME];
-
-    if (strlen(name) < EPOCH_TEXT || !epoch_valid(name, EPOCH_TEXT - 1))
-        return false;
-    memcpy(identity->epoch, name, EPOCH_TEXT - 1);
-    identity->epoch[EPOCH_TEXT - 1] = '\0';
-    if (sscanf(name + EPOCH_TEXT - 1, ".%" SCNu32 ".%" SCNu64, &identity->shard, &identity->seq) != 2)
-        return false;
-    for (int done = 0; done < 2; done++) {
-        lane_name(identity, done, again);
-        *applied = done;
-        if (strcmp(name, again) == 0)
-            return true;
-    }
-    return false;
 }
 
 void lane_identity_of(const struct lane *lane, const struct sealed *sealed,
@@ -230,8 +223,8 @@ static void mark(struct lane *lane, struct sealed *sealed, bool applied, int64_t
     struct identity identity;
 
     lane_identity_of(lane, sealed, &identity);
-    lane_name(&identity, sealed->applied, from);
-    lane_name(&identity, applied, to);
+    segment_name(&identity, sealed->applied, from);
+    segment_name(&identity, applied, to);
     if (renameat(lane->directory, from, lane->directory, to) != 0) {
         log_warn("segment_rename_failed", "from=%s error=%s", from, strerror(errno));
         return; /* as it was; the next word of Redis tries again */
@@ -272,7 +265,7 @@ static bool delete_file(struct lane *lane, const struct sealed *sealed)
     struct identity identity;
 
     lane_identity_of(lane, sealed, &identity);
-    lane_name(&identity, sealed->applied, name);
+    segment_name(&identity, sealed->applied, name);
     if (unlinkat(lane->directory, name, 0) == 0 || errno == ENOENT)
         return true;
     log_warn("segment_delete_failed", "name=%s error=%s", name, strerror(errno));

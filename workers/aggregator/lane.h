@@ -7,14 +7,13 @@
 #include "common/base/attr.h"
 #include "common/base/err.h"
 #include "common/batch/batch.h"
+#include "common/batch/segment_name.h"
 #include "common/config/settings.h"
 #include "common/stats/stats.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define SEGMENT_NAME 96
 
 struct sealed { /* kept small: there may be many thousands while a store is down */
     uint64_t seq;
@@ -55,13 +54,13 @@ struct lane {
 /* Opens and locks <root>/lane-<index>.  1: somebody else holds it; -1: failed. */
 int lane_open(struct lane *lane, const struct settings *settings, struct stats_page *stats,
               unsigned index, struct err *err) MUST_CHECK;
+/* The same for a directory that is there, wherever: for tasks. */
+int lane_open_at(struct lane *lane, const struct settings *settings, struct stats_page *stats,
+                 const char *path, struct err *err) MUST_CHECK;
 void lane_close(struct lane *lane);
 
 /* The identity for a segment that is about to be sealed; each call gives another. */
 void lane_identity(struct lane *lane, struct identity *identity);
-void lane_name(const struct identity *identity, bool applied, char name[SEGMENT_NAME]);
-/* Reads a sealed file's name; false: not one. */
-bool lane_read_name(const char *name, struct identity *identity, bool *applied);
 void lane_identity_of(const struct lane *lane, const struct sealed *sealed,
                       struct identity *identity);
 

@@ -60,7 +60,7 @@ static void list_sealed(struct lane *lane, int from, const char *name, struct po
     struct stat st;
     bool applied;
 
-    if (!lane_read_name(name, &identity, &applied) || fstatat(from, name, &st, 0) != 0)
+    if (!segment_name_read(name, &identity, &applied) || fstatat(from, name, &st, 0) != 0)
         return;
     if (from != lane->directory && renameat(from, name, lane->directory, name) != 0) {
         log_error("adopt_failed", "name=%s error=%s", name, strerror(errno));
@@ -69,13 +69,6 @@ static void list_sealed(struct lane *lane, int from, const char *name, struct po
     lane_add(lane, &identity, st.st_size,
              (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000, applied);
     left->renames--;
-}
-
-static bool is_open(const char *name, uint64_t *number)
-{
-    int end = 0;
-
-    return sscanf(name, "open-%" SCNu64 ".seg%n", number, &end) == 1 && end > 0 && name[end] == '\0';
 }
 
 /* One that cannot be recovered stays where it is, for a later step: it stops neither the others nor
@@ -104,7 +97,7 @@ static int take_over(struct lane *lane, int from, bool open_ones, struct portion
         return err_errno(err, "cannot read %s", lane->path);
     while (left->renames > 0 && left->seals > 0 && (entry = readdir(dir)) != NULL) {
         lane_alive(lane);
-        if (!is_open(entry->d_name, &number)) {
+        if (!segment_name_open(entry->d_name, &number)) {
             if (!open_ones)
                 list_sealed(lane, from, entry->d_name, left);
         } else if (open_ones && (!own || number < lane->open_first)) {

@@ -149,7 +149,7 @@ static int seal(struct lane *lane, int fd, int from, const char *name, size_t by
     char to[SEGMENT_NAME];
 
     lane_identity(lane, &identity);
-    lane_name(&identity, false, to);
+    segment_name(&identity, false, to);
     if (fdatasync(fd) != 0)
         return err_errno(err, "cannot sync %s", name);
     if (renameat(from, name, lane->directory, to) != 0)
@@ -232,7 +232,7 @@ int segment_rescue(struct lane *lane, struct sealed *sealed, struct segment *seg
     uint32_t saved = segment_salvage(segment);
 
     lane_identity_of(lane, sealed, &identity);
-    lane_name(&identity, sealed->applied, name);
+    segment_name(&identity, sealed->applied, name);
     if (saved > 0 && write_salvaged(lane, segment, err) != 0)
         return -1;
     if (saved > 0)

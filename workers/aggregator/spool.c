@@ -70,7 +70,7 @@ static void give_seal(struct spool *spool)
         spool->named = true;
     }
     if (spool->named)
-        lane_name(&spool->sealing, false, job.to);
+        segment_name(&spool->sealing, false, job.to);
     syncer_give(spool->syncer, &job);
 }
 

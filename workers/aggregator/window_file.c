@@ -61,7 +61,7 @@ static void load_segments(struct lane *lane, struct window *window, uint32_t now
 
         lane_alive(lane);
         lane_identity_of(lane, &lane->sealed[first], &identity);
-        lane_name(&identity, lane->sealed[first].applied, name);
+        segment_name(&identity, lane->sealed[first].applied, name);
         if (segment_read(lane->directory, name, &segment, &err) != 0)
             continue; /* said when it is read for sending */
         segment_ids(&segment, window, now_second);
