@@ -13,6 +13,7 @@
 #include "common/harness/build.h"
 #include "common/harness/harness.h"
 #include "supervisor/keys.h"
+#include "supervisor/spool_tool.h"
 #include "supervisor/task.h"
 
 #include <fcntl.h>
@@ -31,6 +32,7 @@ enum mode {
     MODE_MIGRATE,
     MODE_STATES,
     MODE_KEYS,
+    MODE_SPOOL,
     MODE_VERSION,
     MODE_HELP,
     MODE_WRONG
@@ -40,11 +42,12 @@ struct arguments {
     const char *config;
     enum mode mode;
     const char *keys, *name; /* --curve-keys DIR [NAME] */
+    const char *spool, *directory; /* --spool VERB DIR */
 };
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-    {"curve-keys", required_argument, NULL, 'K'},
+    {"curve-keys", required_argument, NULL, 'K'}, {"spool", required_argument, NULL, 'S'},
     {"print-config", no_argument, NULL, 'p'}, {"migrate", no_argument, NULL, 'm'},
     {"print-states", no_argument, NULL, 's'}, {"version", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
@@ -54,7 +57,7 @@ static const struct option options[] = {
 static void print_help(FILE *to)
 {
     fputs("usage: spendd [--config FILE] [--check | --print-config | --curve-keys DIR | --migrate |\n"
-          "              --print-states | --version | --help]\n"
+          "              --print-states | --spool VERB DIR | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
@@ -65,12 +68,16 @@ static void print_help(FILE *to)
           "                   make a key pair for tcp:// in DIR: the server's, or that of the client NAME\n"
           "  --migrate        make or upgrade the schema in PostgreSQL (as database.url), then leave; may\n"
           "                   run beside a living spendd\n"
+          "  --spool ls|cat|verify|push DIR\n"
+          "                   a volume that no spendd runs on (a spool, or one lane of it): list its segments,\n"
+          "                   print the events that PostgreSQL does not have as JSON lines, verify every\n"
+          "                   record, or push everything into Redis as redis.url of FILE\n"
           "  --print-states   print what happens to a worker in which state\n"
           "  --version        print version and build\n"
           "  --help           print this\n"
           "\n"
-          "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate), 2 wrong options,\n"
-          "75 failed for now, 78 configuration.\n"
+          "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate) or damage found\n"
+          "(--spool), 2 wrong options, 75 failed for now, 78 configuration.\n"
           "Signals: SIGTERM and SIGINT drain, a second one leaves at once; SIGHUP reads FILE again.\n",
           to);
 }
@@ -92,6 +99,8 @@ static enum mode mode_of(int letter)
         return MODE_HELP;
     case 'K':
         return MODE_KEYS;
+    case 'S':
+        return MODE_SPOOL;
     default:
         return MODE_WRONG;
     }
@@ -109,9 +118,18 @@ static struct arguments parse(int argc, char **argv)
             arguments.mode = mode_of(letter);
         if (letter == 'K')
             arguments.keys = optarg;
+        if (letter == 'S')
+            arguments.spool = optarg;
     }
     if (arguments.mode == MODE_KEYS && optind < argc)
         arguments.name = argv[optind++];
+    if (arguments.mode == MODE_SPOOL && optind < argc)
+        arguments.directory = argv[optind++];
+    if (arguments.mode == MODE_SPOOL &&
+        (arguments.directory == NULL || spool_tool_needs_config(arguments.spool) < 0)) {
+        fprintf(stderr, "spendd: --spool ls|cat|verify|push DIR\n");
+        arguments.mode = MODE_WRONG;
+    }
     if (optind < argc && arguments.mode != MODE_WRONG) {
         fprintf(stderr, "spendd: what is \"%s\"?\n", argv[optind]);
         arguments.mode = MODE_WRONG;
@@ -198,6 +216,20 @@ static int with_settings(const struct arguments *arguments)
     return code;
 }
 
+/* Only push must know where Redis is. */
+static int with_volume(const struct arguments *arguments)
+{
+    static const struct settings nothing;
+    struct settings settings = nothing;
+    unsigned given;
+
+    if (spool_tool_needs_config(arguments->spool) == 0)
+        settings_defaults(&settings);
+    else if (config_load(arguments->config, &settings, &given, say, stderr) < 0)
+        return EXIT_CONFIGURATION;
+    return spool_tool(&settings, arguments->spool, arguments->directory);
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = parse(argc, argv);
@@ -219,6 +251,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     case MODE_KEYS:
         return keys_make(arguments.keys, arguments.name);
+    case MODE_SPOOL:
+        return with_volume(&arguments);
     case MODE_RUN:
     case MODE_CHECK:
     case MODE_PRINT:

@@ -95,8 +95,9 @@ static int answer(const struct slot *slot, const char *task, int status)
 {
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_TEMPORARY;
 
-    if (code == 0 && slot->status[0] != '\0') {
-        print(stdout, slot->status);
+    if (code == 0) {
+        if (slot->status[0] != '\0')
+            print(stdout, slot->status);
         return 0;
     }
     fprintf(stderr, "spendd --%s: ", task);
@@ -104,7 +105,7 @@ static int answer(const struct slot *slot, const char *task, int status)
         fprintf(stderr, "%s was killed by signal %d\n", slot->name, WTERMSIG(status));
     else
         print(stderr, slot->status[0] != '\0' ? slot->status : "failed, see above");
-    return code != 0 ? code : EXIT_TEMPORARY;
+    return code;
 }
 
 int task_run(const struct settings *settings, const char *worker, const char *task)

@@ -46,7 +46,7 @@ struct worker {
     void (*drain)(void *self, mono_t deadline);
     void (*close)(void *self);
     /* What this executable does instead when it is started for that one task (`spendd --migrate`); the
-     * name is the task's.  NULL: none. */
+     * name is the task's, and a task may have another behind it.  NULL: none. */
     const struct worker *task;
 };
 

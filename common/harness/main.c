@@ -127,8 +127,9 @@ static const struct worker *chosen(const struct given *given, struct err *err)
 {
     if (given->task[0] == '\0')
         return &worker;
-    if (worker.task != NULL && strcmp(worker.task->name, given->task) == 0)
-        return worker.task;
+    for (const struct worker *task = worker.task; task != NULL; task = task->task)
+        if (strcmp(task->name, given->task) == 0)
+            return task;
     err_set(err, "%s knows no task %s", worker.name, given->task);
     return NULL;
 }
@@ -148,8 +149,9 @@ static struct harness *make(struct line *line, const struct given *given, struct
         return NULL;
     close(FD_STATS);
     harness = harness_new(&options, err);
-    if (harness != NULL && roster_table[roster_find(worker.name)].pages == PAGES_ALL &&
-        harness_map_pages(harness, err) < 0)
+    /* A task has no siblings. */
+    if (harness != NULL && given->task[0] == '\0' &&
+        roster_table[roster_find(worker.name)].pages == PAGES_ALL && harness_map_pages(harness, err) < 0)
         harness_free(&harness);
     return harness;
 }

@@ -2,6 +2,7 @@
  * test_redis_writer.c - the whole worker in one process: a lane played by the test, a private
  * redis-server, and every way in which Redis loses what it was given.
  * links: workers/redis_writer/redis_writer.c workers/redis_writer/writer_lanes.c workers/redis_writer/writer_redis.c workers/redis_writer/writer_fleet.c common/harness/build.c workers/redis_writer/pending.c workers/redis_writer/epochs.c common/redis/redis.c common/redis/redis_ask.c common/redis/redis_calls.c common/redis/redis_cluster.c common/redis/redis_greet.c common/redis/redis_route.c common/redis/redis_sentinel.c common/redis/redis_topology.c common/redis/redis_link.c common/redis/redis_lookup.c common/base/offloop.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/refusal_voice.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/config/secret.c common/bus/bus.c common/bus/bus_socket.c common/bus/bus_guard.c common/curve/certificate.c common/curve/clients.c common/msg/msg.c common/msg/line.c common/stats/stats.c common/batch/ranges.c common/batch/envelope.c common/batch/record.c common/batch/crc32c.c common/base/log.c common/base/clock.c common/base/err.c common/base/nodes.c tests/unit/loop.c tests/unit/redis_server.c
+ * links: workers/redis_writer/push_task.c workers/redis_writer/volume.c common/batch/segment_name.c
  * libs: hiredis libzmq openssl
  */
 #include "common/base/log.h"

@@ -8,6 +8,7 @@
 #include "workers/aggregator/keys_task.h"
 
 #include "common/bus/bus_guard.h"
+#include "workers/aggregator/spool_task.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -48,4 +49,5 @@ static void keys_close(void *self)
     (void)self;
 }
 
-const struct worker keys_task = {.name = "curve-keys", .open = keys_open, .close = keys_close};
+const struct worker keys_task = {.name = "curve-keys", .open = keys_open, .close = keys_close,
+                                 .task = &spool_ls_task};

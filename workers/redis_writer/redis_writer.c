@@ -19,6 +19,7 @@
 #include "workers/redis_writer/writer.h"
 
 #include "common/base/log.h"
+#include "workers/redis_writer/push_task.h"
 
 #include <inttypes.h>
 #include <malloc.h>
@@ -232,6 +233,7 @@ const struct worker worker = {
     .open = open_writer,
     .reload = reload,
     .record = record,
+    .task = &push_task,
     .drain = drain,
     .close = close_writer,
 };
