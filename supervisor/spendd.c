@@ -7,6 +7,7 @@
  */
 #include "supervisor/supervisor.h"
 
+#include "common/base/core.h"
 #include "common/base/log.h"
 #include "common/config/config.h"
 #include "common/config/relations.h"
@@ -236,6 +237,7 @@ int main(int argc, char **argv)
 
     open_standard();
     log_init("spendd", 0);
+    core_forbid(); /* the file's secrets pass through here, whatever is asked */
     switch (arguments.mode) {
     case MODE_VERSION:
         printf("spendd %s (%s)\n", build_version, build_id);

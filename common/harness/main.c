@@ -10,6 +10,7 @@
 #include "common/harness/host.h"
 #include "common/harness/roster.h"
 
+#include "common/base/core.h"
 #include "common/base/log.h"
 
 #include <fcntl.h>
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 extern const struct worker worker;
@@ -38,16 +38,15 @@ static void ignore_signals(void)
         signal(ignored[i], SIG_IGN);
 }
 
-/* Secrets in memory: no core file, no ptrace and no /proc/PID/mem by others of the same user.  Not under
- * AddressSanitizer, whose leak check attaches to its own process. */
-static void forbid_core(void)
+/* Before the settings come. */
+static void guard_secrets(void)
 {
-#ifndef __SANITIZE_ADDRESS__
-    const struct rlimit none = {0, 0};
+    int row = roster_find(worker.name);
 
-    setrlimit(RLIMIT_CORE, &none);
-    prctl(PR_SET_DUMPABLE, 0);
-#endif
+    if (row >= 0 && roster_table[row].core == CORE_ALLOWED)
+        core_allow();
+    else
+        core_forbid();
 }
 
 static int say_hello(struct line *line, struct err *err)
@@ -118,8 +117,6 @@ static void take_name(const struct given *given)
         log_set_level((enum log_level)log_level_from(given->settings.log_level));
     log_set_format(given->settings.log_format);
     log_set_burst((unsigned)given->settings.log_burst);
-    if (row->core == CORE_NEVER)
-        forbid_core();
 }
 
 /* The worker itself, or what it does for one task; NULL: it knows no such task. */
@@ -182,6 +179,7 @@ int main(void)
     ignore_signals();
     fcntl(FD_LOCK, F_SETFD, FD_CLOEXEC); /* held by being open until we have left */
     log_init(worker.name, 0);
+    guard_secrets();
     memset(&given, 0, sizeof given);
     line = line_new(FD_SUPERVISOR);
     if (line == NULL || say_hello(line, &err) < 0 || take_settings(line, &given, &err) < 0) {
