@@ -6,7 +6,8 @@
  * successor) are read in any order; the writer forgets everything when it dies; the lane keeps its
  * `applied` marks over a restart, perhaps an older image of them; lost state is noticed by the next
  * script, which DROPS the list and begins a generation; publishing and removing is one script fenced
- * by the generation; published ranges carry the version of the ledger row.
+ * by the generation; published ranges carry the version of the ledger row.  With AHEAD a flusher also reads
+ * the elements behind those that it has in flight, while its transaction runs, and takes them next.
  *
  * Invariants, when nothing can move any more (this is when the keep time ends and marks delete):
  *   NoLoss   a batch that the lane takes for applied is in the ledger
@@ -46,6 +47,9 @@
 #endif
 #ifndef NFL
 #define NFL 2
+#endif
+#ifndef AHEAD
+#define AHEAD 0        /* a flusher reads its next elements before it has published the ones in flight */
 #endif
 #ifndef QL
 #define QL 4
@@ -188,15 +192,47 @@ end: do
 #define CR if :: true :: atomic { FCR && faults > 0 -> faults--; goto again_ } fi
 proctype Flusher() {
   byte i0, i1, fg, pv, r, v; bit pk;
+#if AHEAD
+  byte a0, ag, n;                            /* read ahead: element, generation */
+#ifdef AHEAD_OLD_VERSION
+  byte apv; bit apk;
+#endif
+again_: atomic { i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0; a0 = 0; ag = 0 };
+end:
+  if
+  :: atomic { a0 != 0 -> i0 = a0; i1 = 0; fg = ag; a0 = 0; ag = 0;
+#ifdef AHEAD_OLD_VERSION
+       pv = apv; pk = apk
+#else
+       pv = av; pk = ak                      /* what is published is read after our own publishing, never ahead */
+#endif
+     }
+  :: atomic { a0 == 0 && qn > 0 && gen != 0 && !lost -> fg = gen; i0 = q[0]; pv = av; pk = ak; if :: qn > 1 -> i1 = q[1] :: true fi }
+#else
 again_: atomic { i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0 };
 end:
   if
   :: atomic { qn > 0 && gen != 0 && !lost -> fg = gen; i0 = q[0]; pv = av; pk = ak; if :: qn > 1 -> i1 = q[1] :: true fi }
+#endif
 #if PGBACK
   :: atomic { qn == 0 && gen != 0 && !lost && ak && av > lver -> fg = gen; pv = av; pk = ak }    /* the look once a minute */
 #endif
   fi;
   CR;
+#if AHEAD
+  if                                         /* behind those in flight; another generation is not kept */
+  :: atomic { i0 != 0 && gen == fg && !lost -> n = 1 + (i1 != 0);
+       if :: qn > n -> a0 = q[n]; ag = gen :: else fi; n = 0;
+#ifdef AHEAD_OLD_VERSION
+       apv = av; apk = ak
+#endif
+     }
+#ifdef AHEAD_ONE_GENERATION
+  :: atomic { gen != 0 && !lost -> fg = gen }    /* one generation for both: that of the last look */
+#endif
+  :: true
+  fi;
+#endif
   if
   :: atomic { pk && lver < pv ->                           /* the database went back */
        if :: gen == fg && !lost -> ar = ledger; av = lver; ak = 1;
@@ -228,9 +264,16 @@ end:
           if :: qn > 0 && (q[0] == i0 || q[0] == i1) -> pop();
                 if :: qn > 0 && (q[0] == i0 || q[0] == i1) -> pop(); if :: qn > 0 && (q[0] == i0 || q[0] == i1) -> pop() :: else fi :: else fi
              :: else fi
+#if AHEAD
+          ; i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0
+       :: else -> i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0; a0 = 0; ag = 0
+    fi };
+  goto end
+#else
        :: else
     fi };
   goto again_
+#endif
 }
 
 active proctype Redis() {

@@ -95,12 +95,12 @@ static void on_generation(void *arg, const struct redis_reply *reply, const char
         end(f, false);
         return;
     }
-    snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);
+    snprintf(f->load.generation, sizeof f->load.generation, "%s", reply->item[1].text);
     look(f);
 }
 
 void aside_begin(struct flusher *f)
 {
     f->aside_at = f->aside_taken = 0;
-    queue_peek(&f->queue, 0, 0, on_generation, f);
+    queue_peek(&f->queue, &(struct queue_part){0}, on_generation, f);
 }

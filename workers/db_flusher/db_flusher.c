@@ -106,7 +106,7 @@ static void turn(void *arg)
     } else {
         if (f->lease.state == LEASE_HELD && lease_unanswered(&f->lease, f->turn_began))
             hold_lost(f);
-        queue_peek(&f->queue, 0, 0, on_look, f);
+        queue_peek(&f->queue, &(struct queue_part){0}, on_look, f);
     }
 }
 
@@ -166,6 +166,7 @@ static void close_flusher(void *self)
     flush_close(&f->flush);
     schema_close(&f->schema);
     load_free(&f->load);
+    load_free(&f->ahead);
     free(f);
 }
 

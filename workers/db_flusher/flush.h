@@ -47,6 +47,8 @@ struct flush_ask {
     bool lock_tables;            /* too many deadlocks: queue for the tables before touching rows */
     bool look_early;             /* repeats are likely: look before the locks */
     int64_t statement_ms;
+    void (*meanwhile)(void *arg); /* NULL, or called when PostgreSQL has all rows and is busy with them */
+    void *meanwhile_arg;
 };
 
 struct flush;

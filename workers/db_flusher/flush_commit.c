@@ -19,7 +19,12 @@ bool step_ask_lock_tables(struct flush *flush)
 
 bool step_ask_merge0(struct flush *flush)
 {
-    return flush->ordered > 0 && flush_query(flush, flush->layout->table[0].merge, 0, NULL);
+    if (flush->ordered == 0)
+        return false;
+    flush_query(flush, flush->layout->table[0].merge, 0, NULL);
+    if (flush->ask.meanwhile && !flush->ask.trial)
+        flush->ask.meanwhile(flush->ask.meanwhile_arg);
+    return true;
 }
 
 bool step_ask_merge1(struct flush *flush)

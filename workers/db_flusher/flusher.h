@@ -1,6 +1,6 @@
 /*
  * flusher.h - the flusher's state, shared by the files of its turns: db_flusher.c (life, looking),
- * database.c, hold.c (the lock), reading.c (the queue), outcome.c (after the attempt), turn.c (its end).
+ * database.c, hold.c (the lock), reading.c, published.c (the queue), outcome.c (after the attempt), turn.c (its end).
  */
 #ifndef SPENDD_DB_FLUSHER_FLUSHER_H
 #define SPENDD_DB_FLUSHER_FLUSHER_H
@@ -23,7 +23,15 @@ struct flusher {
     struct asked *asked;
     struct queue queue;
     struct lease lease;
-    struct load load;
+    struct load load;  /* in flight, or being read */
+    struct load ahead; /* read behind it, to be the next one */
+    struct reading {
+        bool ahead;    /* a load is being read ahead */
+        bool asked;    /* an answer of the queue is to come */
+        bool dropped;  /* it is not wanted any more */
+        bool wanted;   /* the turn waits for it */
+        bool ready;    /* `ahead` may be used */
+    } reading;
     struct timer *turn_timer, *renew_timer, *idle_timer;
 
     bool busy;            /* a turn is under way */
@@ -81,6 +89,10 @@ void database_says(struct flusher *f, const char *format, ...) PRINTF_LIKE(2, 3)
 void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes on to the queue */
 void reading_hold(void *flusher, const struct redis_reply *reply, const char *reason);
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
+void reading_ahead(void *flusher);     /* the transaction is busy: reads the next load, if there is one */
+void reading_drop_ahead(struct flusher *f);
+void published_read(struct flusher *f);  /* of this load; then the attempt */
+void published_audit(struct flusher *f);
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_less(struct flusher *f); /* the next flush takes half */
 

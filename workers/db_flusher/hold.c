@@ -20,6 +20,7 @@ static void on_unlocked(void *arg, const struct redis_reply *reply, const char *
 
 void hold_give_up(struct flusher *f)
 {
+    reading_drop_ahead(f);
     if (f->lease.state != LEASE_NONE) {
         lease_given_up(&f->lease);
         stats_set(harness_stats(f->harness), METRIC_lock_held, 0);
@@ -43,6 +44,7 @@ void hold_leave(struct flusher *f)
 
 void hold_lost(struct flusher *f)
 {
+    reading_drop_ahead(f);
     flusher_count(f, METRIC_lock_lost_total, 1);
     stats_set(harness_stats(f->harness), METRIC_lock_held, 0);
     log_warn("lock_lost", "token=%s", f->queue.token);

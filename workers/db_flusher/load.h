@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define GENERATION_TEXT 64
+
 enum fate {
     FATE_COUNT,    /* goes in */
     FATE_REPEAT,   /* a copy of an earlier one in this flush */
@@ -69,6 +71,7 @@ struct load_epoch {
 };
 
 struct load {
+    char generation[GENERATION_TEXT]; /* of the queue, under which all of it was read */
     unsigned char *bytes; /* all envelopes, one behind the other */
     size_t bytes_used, bytes_room;
     struct load_batch *batch;
@@ -82,7 +85,7 @@ struct load {
     int64_t oldest; /* arrival of the oldest event; 0: none */
 };
 
-void load_clear(struct load *load);
+void load_clear(struct load *load); /* keeps the memory, and the generation */
 void load_free(struct load *load);
 
 /* Room for all envelopes must be made before the first is added: events point into it. */

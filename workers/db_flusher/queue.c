@@ -86,7 +86,7 @@ void queue_init(struct queue *queue, struct redis *redis, const struct settings 
     snprintf(queue->token, sizeof queue->token, "%s:%s", settings->instance, random);
 }
 
-void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply_fn *f, void *arg)
+void queue_peek(struct queue *queue, const struct queue_part *part, redis_reply_fn *f, void *arg)
 {
     struct words words = {0};
     char fresh[GENERATION_TEXT];
@@ -95,8 +95,10 @@ void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply
     say(&words, queue->queue);
     say(&words, queue->meta);
     say(&words, fresh);
-    say_number(&words, batches);
-    say_number(&words, bytes);
+    say_number(&words, part->batches);
+    say_number(&words, part->bytes);
+    say_number(&words, part->first);
+    say_number(&words, part->piece);
     run(queue, REDIS_peek, &words, f, arg);
 }
 
@@ -197,14 +199,15 @@ void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg)
     redis_command(queue->redis, 2, argv, NULL, f, arg);
 }
 
-void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void *arg)
+void queue_aside(struct queue *queue, const struct load *load, const char *sha1, redis_reply_fn *f,
+                 void *arg)
 {
     struct words words = {0};
 
     say(&words, queue->queue);
     say(&words, queue->meta);
     say(&words, queue->aside);
-    say(&words, queue->generation);
+    say(&words, load->generation);
     say(&words, sha1);
     run(queue, REDIS_aside, &words, f, arg);
 }
@@ -222,9 +225,9 @@ void queue_look_aside(struct queue *queue, int64_t index, redis_reply_fn *f, voi
 void queue_put_back(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
 {
     char fresh[GENERATION_TEXT];
-    const char *argv[] = {queue->queue, queue->meta, queue->generation, fresh, "1e15",
+    const char *argv[] = {queue->queue, queue->meta, load->generation, fresh, "1e15",
                           (const char *)load->batch[0].data};
-    const size_t lengths[] = {strlen(queue->queue), strlen(queue->meta), strlen(queue->generation),
+    const size_t lengths[] = {strlen(queue->queue), strlen(queue->meta), strlen(load->generation),
                         2 * GENERATION_BYTES, 4, load->batch[0].bytes};
 
     fresh_name(fresh);
@@ -249,19 +252,19 @@ static void say_ranges(struct words *words, const struct load *load)
     }
 }
 
-static void say_keys(struct queue *queue, struct words *words)
+static void say_keys(struct queue *queue, const struct load *load, struct words *words)
 {
     say(words, queue->queue);
     say(words, queue->meta);
     say(words, queue->applied);
-    say(words, queue->generation);
+    say(words, load->generation);
 }
 
 void queue_publish(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
 {
     struct words words = {0};
 
-    say_keys(queue, &words);
+    say_keys(queue, load, &words);
     say_ranges(&words, load);
     for (size_t i = 0; i < load->batches; i++) {
         const struct load_batch *batch = &load->batch[i];
@@ -280,7 +283,7 @@ void queue_rewrite(struct queue *queue, const struct load *load, redis_reply_fn 
     char fresh[GENERATION_TEXT];
 
     fresh_name(fresh);
-    say_keys(queue, &words);
+    say_keys(queue, load, &words);
     say(&words, fresh);
     say_ranges(&words, load);
     run(queue, REDIS_rewrite, &words, f, arg);

@@ -9,19 +9,22 @@
 #include "workers/db_flusher/load.h"
 
 #define QUEUE_KEY 96
-#define GENERATION_TEXT 64
 
 struct queue {
     struct redis *redis;
     char queue[QUEUE_KEY], meta[QUEUE_KEY], applied[QUEUE_KEY], aside[QUEUE_KEY], lock[QUEUE_KEY], hold[QUEUE_KEY];
     char token[160]; /* what the lock holds while it is ours */
     int64_t redis_ms; /* the clock of Redis, when last asked about a hold; 0: unknown */
-    char generation[GENERATION_TEXT]; /* as last peeked */
 };
 
 void queue_init(struct queue *queue, struct redis *redis, const struct settings *settings);
 
-void queue_peek(struct queue *queue, int64_t batches, int64_t bytes, redis_reply_fn *f, void *arg);
+/* Which elements: `batches` of them at the most, from `first` on, `bytes` altogether, and about `piece`
+ * bytes in one answer.  The head alone is given whatever its size. */
+struct queue_part {
+    int64_t first, batches, bytes, piece;
+};
+void queue_peek(struct queue *queue, const struct queue_part *part, redis_reply_fn *f, void *arg);
 void queue_holder(struct queue *queue, redis_reply_fn *f, void *arg); /* who has the lock? */
 /* Is the fleet to hold its flushes?  Plain commands: answered before whatever is asked behind them. */
 void queue_hold(struct queue *queue, redis_reply_fn *f, void *arg);
@@ -32,7 +35,8 @@ void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *a
 void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg);
 void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
 void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg);
-void queue_aside(struct queue *queue, const char *sha1, redis_reply_fn *f, void *arg);
+void queue_aside(struct queue *queue, const struct load *load, const char *sha1, redis_reply_fn *f,
+                 void *arg);
 
 /* The element of `aside` at an index; the one envelope of a load to the queue's end; out of `aside`. */
 void queue_look_aside(struct queue *queue, int64_t index, redis_reply_fn *f, void *arg);

@@ -1,81 +1,83 @@
 /*
- * reading.c - the flusher reads the queue: envelopes into the load, the versions published of their
- * epochs, then the attempt.  Once a minute it reads what is published instead, to audit the ledger.
+ * reading.c - the flusher reads the queue into a load, piece by piece, and reads the next load ahead while
+ * the transaction of this one keeps PostgreSQL busy.
  *
- * Nothing leaves the queue here but an envelope of a newer build, which goes aside.  If we die on any
- * line: the queue is as it was.
+ *   this one:  pieces from the head on --> published versions --> attempt --> publish --> next turn
+ *   ahead:                                          (rows are up) pieces behind those in flight -'
+ *
+ * What is in flight stands in the list until it is published, so the next load is read behind it, by
+ * index.  The index is only a hint: where the head moved meanwhile (another flusher, a list begun anew)
+ * the load ahead repeats or leaves out elements.  Repeated ones are skipped by the ledger; left out ones
+ * stand at the head, where publishing stops, and are read by the next turn.  Each load is published under
+ * the generation that it was read under, and never before its own commit (tests/model: AHEAD).
+ *
+ * One load ahead at the most, bounded as the one in flight by flush.batches and flush.bytes.  It is dropped
+ * with the lock, with a failure of either store, and where the queue has another generation.
+ * Nothing leaves the queue here but an envelope of a newer build, which goes aside.  If we die on any line:
+ * the queue is as it was.
  */
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define DEADLOCKS_BEFORE_QUEUEING 2
+#define PIECE_BYTES 1048576 /* of one answer, or one envelope: keeps answers, and the loop's pauses, short */
 
-static void start_attempt(struct flusher *f)
+static void ask(struct flusher *f);
+
+/* --- ahead ---------------------------------------------------------------------------------------- */
+
+void reading_drop_ahead(struct flusher *f)
 {
-    struct flush_ask ask = {
-        .load = &f->load,
-        .nowait = f->unlocked,
-        .lock_tables = f->deadlocks >= DEADLOCKS_BEFORE_QUEUEING,
-        .look_early = f->early > 0,
-        .statement_ms = f->statement_ms,
-    };
+    struct reading *reading = &f->reading;
 
-    attempt_run(f->attempt, &ask, outcome_take, f);
+    if (reading->ahead && reading->asked)
+        reading->dropped = true; /* its answer is still to come */
+    reading->ahead = reading->ready = false;
+    load_clear(&f->ahead);
 }
 
-static int64_t version_of(const struct redis_reply *item)
-{
-    return item->kind == REDIS_BYTES && item->text ? strtoll(item->text, NULL, 10) : -1;
-}
-
-#ifdef MUTANT_PUBLISH_BEFORE_COMMIT
-static void on_too_early(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    (void)reply;
-    (void)reason;
-    start_attempt(arg);
-}
-
-/* tests/mutants: says "applied" of what is not committed yet. */
-static void publish_too_early(struct flusher *f)
-{
-    for (size_t e = 0; e < f->load.epochs; e++) {
-        struct text ranges = {0};
-
-        text_put(&ranges, "{[1,");
-        for (size_t i = 0; i < f->load.batches; i++)
-            if (i + 1 == f->load.batches)
-                text_format(&ranges, "%llu)}",
-                            (unsigned long long)f->load.batch[i].identity.seq + 1);
-        free(f->load.epoch[e].applied);
-        f->load.epoch[e].applied = ranges.data;
-        f->load.epoch[e].version = f->load.epoch[e].published + 1;
-    }
-    queue_publish(&f->queue, &f->load, on_too_early, f);
-}
-#endif
-
-static void on_versions(void *arg, const struct redis_reply *reply, const char *reason)
+void reading_ahead(void *arg)
 {
     struct flusher *f = arg;
+    struct reading *reading = &f->reading;
 
-    if (!reply || reply->kind != REDIS_ARRAY || reply->items != f->load.epochs) {
-        turn_redis_failed(f, "published", reply, reason);
+    if (reading->asked || reading->ready || f->auditing || f->gate_closed || f->leaving ||
+        f->waiting <= (int64_t)f->load.batches || !lease_held(&f->lease, mono_now()))
+        return;
+    reading->ahead = true;
+    load_clear(&f->ahead);
+    snprintf(f->ahead.generation, sizeof f->ahead.generation, "%s", f->load.generation);
+    ask(f);
+}
+
+static void ahead_is_read(struct flusher *f)
+{
+    struct reading *reading = &f->reading;
+
+    reading->ahead = false;
+    reading->ready = f->ahead.batches > 0;
+    log_debug("read_ahead", "batches=%zu events=%zu", f->ahead.batches, f->ahead.events);
+}
+
+/* The load ahead becomes this one. */
+static void take_ahead(struct flusher *f)
+{
+    struct load used = f->load;
+
+    if (!f->reading.ready || (int64_t)f->ahead.batches > f->limit) {
+        reading_drop_ahead(f);
+        load_clear(&f->load);
         return;
     }
-    for (size_t i = 0; i < reply->items; i++)
-        f->load.epoch[i].published = version_of(&reply->item[i]);
-#ifdef MUTANT_PUBLISH_BEFORE_COMMIT
-    publish_too_early(f);
-#else
-    start_attempt(f);
-#endif
+    f->load = f->ahead;
+    f->ahead = used;
+    reading_drop_ahead(f);
 }
+
+/* --- pieces --------------------------------------------------------------------------------------- */
 
 static void on_set_aside(void *arg, const struct redis_reply *reply, const char *reason)
 {
@@ -86,29 +88,6 @@ static void on_set_aside(void *arg, const struct redis_reply *reply, const char 
     (void)reason;
     hold_give_up(f);
     turn_end(f, f->settings->lock_ttl_ms + turn_jitter(f->settings->lock_ttl_ms));
-}
-
-static int take_envelopes(struct flusher *f, const struct redis_reply *reply, char sha1[41])
-{
-    size_t bytes = 0;
-
-    sha1[0] = '\0';
-    for (size_t i = 5; i < reply->items; i++)
-        bytes += reply->item[i].length;
-    load_clear(&f->load);
-    if (load_reserve(&f->load, bytes + 1))
-        return -1;
-    for (size_t i = 5; i < reply->items; i++) {
-        enum load_added added = load_add(&f->load, reply->item[i].text, reply->item[i].length);
-
-        if (added == LOAD_NO_MEMORY)
-            return -1;
-        if (added == LOAD_NEWER && i == 5)
-            load_sha1(reply->item[i].text, reply->item[i].length, sha1);
-        if (added == LOAD_NEWER)
-            break; /* what stands before it first */
-    }
-    return 0;
 }
 
 /* Held and nothing to do: the lock is kept for a while, work tends to follow work. */
@@ -127,70 +106,126 @@ static void queue_is_empty(struct flusher *f)
     turn_end_calmly(f);
 }
 
-static void on_queue(void *arg, const struct redis_reply *reply, const char *reason)
+enum piece { PIECE_MORE, PIECE_LAST, PIECE_NEWER, PIECE_NO_MEMORY, PIECE_OTHER_GENERATION };
+
+/* `before`: elements of the queue that stand before this load.  PIECE_NEWER: right at the queue's head. */
+static enum piece take_piece(struct flusher *f, struct load *load, size_t before,
+                             const struct redis_reply *reply)
+{
+    size_t room = (size_t)f->settings->flush_bytes, bytes = 0;
+    const char *generation = reply->item[1].text;
+
+    if (load->batches + before == 0)
+        snprintf(load->generation, sizeof load->generation, "%s", generation);
+    if (strcmp(load->generation, generation) != 0)
+        return PIECE_OTHER_GENERATION;
+    f->waiting = redis_item_number(reply, 3);
+    for (size_t i = 5; i < reply->items; i++)
+        bytes += reply->item[i].length;
+    if (load->batches == 0 && load_reserve(load, (bytes > room ? bytes : room) + 1))
+        return PIECE_NO_MEMORY;
+    for (size_t i = 5; i < reply->items; i++) {
+        enum load_added added = load_add(load, reply->item[i].text, reply->item[i].length);
+
+        if (added == LOAD_NO_MEMORY)
+            return PIECE_NO_MEMORY;
+        if (added == LOAD_NEWER) /* what stands before it first */
+            return load->batches + before ? PIECE_LAST : PIECE_NEWER;
+    }
+    return reply->items > 5 && load->batches + before < (size_t)f->waiting &&
+                   (int64_t)load->batches < f->limit && load->bytes_used < room
+               ? PIECE_MORE
+               : PIECE_LAST;
+}
+
+static void no_memory(struct flusher *f)
+{
+    outcome_less(f);
+    log_error("out_of_memory", "envelopes=%zu", f->load.batches);
+    turn_end_backing_off(f);
+}
+
+static void this_is_read(struct flusher *f)
+{
+    if (f->load.batches == 0) {
+        queue_is_empty(f);
+        return;
+    }
+    f->empty_since = mono_never();
+    published_read(f);
+}
+
+static void on_piece(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
     char sha1[41];
 
+    f->reading.asked = false;
     if (!redis_said(reply, "ok") || reply->items < 5) {
         turn_redis_failed(f, "peek", reply, reason);
         return;
     }
-    snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);
-    f->waiting = redis_item_number(reply, 3);
     if (flusher_paused(f)) {
         turn_end(f, 0); /* Redis has just said so: the next turn stands back */
         return;
     }
-    if (take_envelopes(f, reply, sha1)) {
-        outcome_less(f);
-        log_error("out_of_memory", "envelopes=%zu", reply->items - 5);
-        turn_end_backing_off(f);
-    } else if (sha1[0]) {
-        queue_aside(&f->queue, sha1, on_set_aside, f);
-    } else if (f->load.batches == 0) {
-        queue_is_empty(f);
-    } else {
-        f->empty_since = mono_never();
-        if (f->load.epochs)
-            queue_published(&f->queue, &f->load, on_versions, f);
-        else
-            start_attempt(f); /* nothing but corrupt ones */
-    }
-}
-
-static void on_all_published(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    struct flusher *f = arg;
-
-    if (!reply || reply->kind != REDIS_ARRAY) {
-        turn_redis_failed(f, "audit", reply, reason);
-        return;
-    }
-    for (size_t i = 0; i + 1 < reply->items; i += 2)
-        if (load_note_epoch(&f->load, reply->item[i].text) == 0)
-            load_epoch(&f->load, reply->item[i].text)->published = version_of(&reply->item[i + 1]);
-    if (f->load.epochs == 0) {
-        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
+    switch (take_piece(f, &f->load, 0, reply)) {
+    case PIECE_MORE:
+        ask(f);
+        break;
+    case PIECE_NEWER:
+        load_sha1(reply->item[5].text, reply->item[5].length, sha1);
+        queue_aside(&f->queue, &f->load, sha1, on_set_aside, f);
+        break;
+    case PIECE_NO_MEMORY:
+        no_memory(f);
+        break;
+    case PIECE_OTHER_GENERATION: /* what was read is not there any more */
         turn_end(f, 0);
-        return;
+        break;
+    case PIECE_LAST:
+    default:
+        this_is_read(f);
+        break;
     }
-    f->auditing = true;
-    start_attempt(f);
 }
 
-static void on_audit_peek(void *arg, const struct redis_reply *reply, const char *reason)
+/* No failure here ends a turn: what cannot be read ahead is read later. */
+static void on_piece_ahead(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
+    bool wanted = f->reading.wanted, good = redis_said(reply, "ok") && reply->items >= 5;
+    enum piece piece = PIECE_NO_MEMORY;
 
-    if (!redis_said(reply, "ok") || reply->items < 5) {
-        turn_redis_failed(f, "peek", reply, reason);
-        return;
-    }
-    snprintf(f->queue.generation, sizeof f->queue.generation, "%s", reply->item[1].text);
-    f->waiting = 0;
-    load_clear(&f->load);
-    queue_all_published(&f->queue, on_all_published, f);
+    (void)reason;
+    f->reading.asked = f->reading.wanted = false;
+    if (f->reading.dropped)
+        f->reading.dropped = false;
+    else if (good)
+        piece = take_piece(f, &f->ahead, f->load.batches, reply);
+    if (piece == PIECE_MORE && !wanted)
+        ask(f);
+    else if (piece == PIECE_MORE || piece == PIECE_LAST)
+        ahead_is_read(f);
+    else
+        reading_drop_ahead(f);
+    if (wanted)
+        reading_begin(f);
+}
+
+static void ask(struct flusher *f)
+{
+    bool ahead = f->reading.ahead;
+    const struct load *load = ahead ? &f->ahead : &f->load;
+    struct queue_part part = {
+        .first = (int64_t)(load->batches + (ahead ? f->load.batches : 0)),
+        .batches = f->limit - (int64_t)load->batches,
+        .bytes = f->settings->flush_bytes - (int64_t)load->bytes_used,
+        .piece = PIECE_BYTES,
+    };
+
+    f->reading.asked = true;
+    queue_peek(&f->queue, &part, ahead ? on_piece_ahead : on_piece, f);
 }
 
 /* How long the fleet is to hold its flushes. */
@@ -206,9 +241,17 @@ void reading_hold(void *arg, const struct redis_reply *reply, const char *reason
 
 void reading_begin(struct flusher *f)
 {
-    queue_hold(&f->queue, reading_hold, f); /* answered before the queue is read */
-    if (mono_reached(mono_now(), f->audit_due) && !f->unlocked)
-        queue_peek(&f->queue, 0, 0, on_audit_peek, f);
-    else
-        queue_peek(&f->queue, f->limit, f->settings->flush_bytes, on_queue, f);
+    if (flusher_paused(f)) {
+        turn_end(f, 0); /* Redis has just said so: the next turn stands back */
+        return;
+    }
+    if (f->reading.asked) {
+        f->reading.wanted = true; /* answered within redis.command_ms */
+    } else if (mono_reached(mono_now(), f->audit_due) && !f->unlocked) {
+        reading_drop_ahead(f);
+        published_audit(f);
+    } else {
+        take_ahead(f);
+        ask(f); /* or what came behind it meanwhile */
+    }
 }
