@@ -191,6 +191,20 @@ static void check_memory(const struct settings *s, struct listener *to)
              " allows less", needed, s->dedupe_ids, (window + MIB - 1) / MIB, s->supervisor_data_limit_mb);
 }
 
+/* A flusher under RLIMIT_DATA: the load in flight and the one read ahead, each with its envelopes, what is
+ * known of each event (an array that doubles), and for the first of them its sums; the answer that brings an
+ * envelope lies in memory twice meanwhile.  Less than it needs would make every flush fail and be halved. */
+static void check_flusher_memory(const struct settings *s, struct listener *to)
+{
+    int64_t loads = 7 * s->flush_bytes;
+    int64_t needed = (loads + 2 * s->seal_bytes + 48 * MIB + MIB - 1) / MIB;
+
+    if (needed > s->supervisor_data_limit_mb)
+        tell(to, "flush.bytes", "the flusher needs %" PRId64 " MiB (flush.bytes = %" PRId64
+             " takes seven times itself), supervisor.data_limit_mb = %" PRId64 " allows less", needed,
+             s->flush_bytes, s->supervisor_data_limit_mb);
+}
+
 /* Every key must land in one hash slot: the prefix carries a {tag} that is not empty. */
 static void check_prefix(const struct settings *s, struct listener *to)
 {
@@ -264,6 +278,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_times(settings, &to);
     check_sizes(settings, &to);
     check_memory(settings, &to);
+    check_flusher_memory(settings, &to);
     check_prefix(settings, &to);
     check_tls(settings, &to);
     check_fleet(settings, &to);

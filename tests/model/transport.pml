@@ -194,19 +194,11 @@ proctype Flusher() {
   byte i0, i1, fg, pv, r, v; bit pk;
 #if AHEAD
   byte a0, ag, n;                            /* read ahead: element, generation */
-#ifdef AHEAD_OLD_VERSION
-  byte apv; bit apk;
-#endif
 again_: atomic { i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0; a0 = 0; ag = 0 };
 end:
   if
   :: atomic { a0 != 0 -> i0 = a0; i1 = 0; fg = ag; a0 = 0; ag = 0;
-#ifdef AHEAD_OLD_VERSION
-       pv = apv; pk = apk
-#else
-       pv = av; pk = ak                      /* what is published is read after our own publishing, never ahead */
-#endif
-     }
+       pv = av; pk = ak }                    /* what is published is read after our own publishing, never ahead */
   :: atomic { a0 == 0 && qn > 0 && gen != 0 && !lost -> fg = gen; i0 = q[0]; pv = av; pk = ak; if :: qn > 1 -> i1 = q[1] :: true fi }
 #else
 again_: atomic { i0 = 0; i1 = 0; fg = 0; pv = 0; r = 0; v = 0; pk = 0 };
@@ -222,14 +214,7 @@ end:
 #if AHEAD
   if                                         /* behind those in flight; another generation is not kept */
   :: atomic { i0 != 0 && gen == fg && !lost -> n = 1 + (i1 != 0);
-       if :: qn > n -> a0 = q[n]; ag = gen :: else fi; n = 0;
-#ifdef AHEAD_OLD_VERSION
-       apv = av; apk = ak
-#endif
-     }
-#ifdef AHEAD_ONE_GENERATION
-  :: atomic { gen != 0 && !lost -> fg = gen }    /* one generation for both: that of the last look */
-#endif
+       if :: qn > n -> a0 = q[n]; ag = gen :: else fi; n = 0 }
   :: true
   fi;
 #endif
@@ -250,6 +235,9 @@ end:
        t = 0; r = ledger; v = lver }
   fi;
   CR;
+#ifdef AHEAD_PUBLISHED_TOO
+  r = r | a0;                                /* what is only read, as if it were committed */
+#endif
   d_step {
 #ifdef PUBLISH_UNFENCED
     if :: true ->

@@ -26,6 +26,7 @@ struct step {
     bool (*ask)(struct flush *flush); /* sends; false: nothing to do here */
     int (*take)(struct flush *flush, const struct pg_answer *answer); /* -1: the report says why */
     bool data; /* a refusal of class 22, 23 or 54 is about the events */
+    bool (*refused)(struct flush *flush, const char *sqlstate); /* NULL, or true: the report says it */
 };
 
 static void next(struct flush *flush);
@@ -52,31 +53,31 @@ bool flush_query(struct flush *flush, const char *sql, int count, const char *co
 
 
 static const struct step steps[] = {
-    {"begin", step_ask_begin, NULL, false},
-    {"hint", step_ask_hint, step_take_hint, false},
-    {"check_hint", step_ask_check, step_take_check_hint, false},
-    {"copy_log", step_ask_copy_log, step_take_copy_log, true},
-    {"copy_ids", step_ask_copy_ids, step_take_copy_ids, true},
-    {"look_early", step_ask_look_early, step_take_look_early, false},
-    {"copy_dead", step_ask_copy_dead, step_take_copy_dead, false},
-    {"copy_sums_0", step_ask_copy_table0, step_take_copy, true},
-    {"copy_sums_1", step_ask_copy_table1, step_take_copy, true},
-    {"lock", step_ask_lock, step_take_lock, false},
-    {"check", step_ask_check, step_take_check_locked, false},
-    {"make_ledger", step_ask_make_ledger, NULL, false},
-    {"read_ledger", step_ask_read_ledger, step_take_ledger, false},
-    {"letters", step_ask_letters, step_take_letters, false},
-    {"insert_log", step_ask_insert_log, step_take_insert, true},
-    {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true},
-    {"look", step_ask_look, step_take_look, false},
-    {"lock_tables", step_ask_lock_tables, NULL, false},
-    {"merge_0", step_ask_merge0, step_take_merge, true},
-    {"merge_1", step_ask_merge1, step_take_merge, true},
-    {"dead", step_ask_dead, step_take_dead, false},
-    {"advance", step_ask_advance, step_take_advance, false},
-    {"commit", step_ask_commit, step_take_commit, false},
+    {"begin", step_ask_begin, NULL, false, NULL},
+    {"hint", step_ask_hint, step_take_hint, false, NULL},
+    {"check_hint", step_ask_check, step_take_check_hint, false, NULL},
+    {"copy_log", step_ask_copy_log, step_take_copy_log, true, NULL},
+    {"copy_ids", step_ask_copy_ids, step_take_copy_ids, true, NULL},
+    {"look_early", step_ask_look_early, step_take_look_early, false, NULL},
+    {"copy_dead", step_ask_copy_dead, step_take_copy_dead, false, NULL},
+    {"copy_sums_0", step_ask_copy_table0, step_take_copy, true, NULL},
+    {"copy_sums_1", step_ask_copy_table1, step_take_copy, true, NULL},
+    {"lock", step_ask_lock, step_take_lock, false, NULL},
+    {"check", step_ask_check, step_take_check_locked, false, NULL},
+    {"make_ledger", step_ask_make_ledger, NULL, false, NULL},
+    {"read_ledger", step_ask_read_ledger, step_take_ledger, false, NULL},
+    {"letters", step_ask_letters, step_take_letters, false, NULL},
+    {"insert_log", step_ask_insert_log, step_take_insert, true, step_repeats},
+    {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true, step_repeats},
+    {"look", step_ask_look, step_take_look, false, NULL},
+    {"lock_tables", step_ask_lock_tables, NULL, false, NULL},
+    {"merge_0", step_ask_merge0, step_take_merge, true, NULL},
+    {"merge_1", step_ask_merge1, step_take_merge, true, NULL},
+    {"dead", step_ask_dead, step_take_dead, false, NULL},
+    {"advance", step_ask_advance, step_take_advance, false, NULL},
+    {"commit", step_ask_commit, step_take_commit, false, NULL},
 #ifdef MUTANT_LEDGER_OUTSIDE
-    {"advance_late", step_ask_advance, step_take_advance, false},
+    {"advance_late", step_ask_advance, step_take_advance, false, NULL},
 #endif
 };
 
@@ -130,7 +131,8 @@ void flush_answered(void *arg, const struct pg_answer *answer)
     }
     if (answer->outcome == PG_REFUSED) {
         snprintf(why, sizeof why, "%s: %.200s (%s)", step->name, answer->text, answer->sqlstate);
-        flush_stop(flush, result_of(answer, step), why);
+        if (!step->refused || !step->refused(flush, answer->sqlstate))
+            flush_stop(flush, result_of(answer, step), why);
         if (committing && pg_refusal_row(answer->refusal)->connection == LEAVE)
             flush->report.result = FLUSH_AMBIGUOUS; /* "terminated" can follow what is committed */
         give_up(flush);

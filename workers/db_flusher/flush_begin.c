@@ -1,7 +1,7 @@
 /*
  * flush_begin.c - the flush opens its transaction, looks whose schema this is, and takes its locks.
  *
- * The temporary tables are made first, while nothing is locked.  The schema is looked at twice: before
+ * The schema is looked at twice: before
  * the rows go up, to know what must go up with them, and under the lock, because it may have changed.
  * Each locking statement stands alone and ends in a Sync: the server's timeouts end it if we freeze.
  * If we die on any line: the server rolls back, nothing happened.
@@ -19,7 +19,6 @@
 bool step_ask_begin(struct flush *flush)
 {
     struct text *sql = &flush->sql;
-    const char *schema = schema_quoted(flush->schema);
     const struct pg_limits limits = {flush->ask.statement_ms, flush->settings->database_lock_ms,
                                      flush->settings->database_socket_timeout_ms};
     char first[PG_BEGIN_BYTES];
@@ -32,17 +31,7 @@ bool step_ask_begin(struct flush *flush)
                   "SET LOCAL enable_mergejoin = off; SET LOCAL DateStyle = ISO; "
                   "SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = hex; ");
     text_put(sql, "SELECT set_config('synchronous_commit', 'on', true) "
-                  "WHERE current_setting('synchronous_commit') IN ('off', 'local'); ");
-    text_sql(sql, "CREATE TEMP TABLE spendd_log (LIKE @.spend_log, i int) ON COMMIT DROP; ", schema);
-    text_put(sql, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
-                  "event_id text COLLATE \"C\", epoch uuid, seq bigint, n int, digest bigint, "
-                  "put boolean) ON COMMIT DROP; "
-                  "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
-                  "reason text, record bytea, epoch uuid, seq bigint, n int) ON COMMIT DROP; ");
-    for (int i = 0; i < LAYOUT_TABLES; i++) {
-        text_sql(sql, flush->layout->table[i].create, schema);
-        text_put(sql, i + 1 < LAYOUT_TABLES ? "; " : "");
-    }
+                  "WHERE current_setting('synchronous_commit') IN ('off', 'local')");
     if (sql->failed)
         pg_disconnect(flush->pg);
     pg_query(flush->pg, sql->data, 0, NULL, flush_deadline_ms(flush), flush_answered, flush);

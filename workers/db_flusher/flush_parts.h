@@ -38,6 +38,7 @@ void rows_decode(const struct load_event *from, struct event *event);
 bool rows_log(struct flush *flush);
 bool rows_ids(struct flush *flush);
 bool rows_dead(struct flush *flush);
+bool rows_begin(struct flush *flush); /* false: there are none */
 size_t rows_give(void *flush, char *to, size_t room); /* pg_copy_fn */
 bool rows_puts_seen(const struct flush *flush, const struct load_event *event);
 

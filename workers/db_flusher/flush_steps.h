@@ -47,6 +47,7 @@ bool step_ask_copy_table0(struct flush *flush);
 bool step_ask_copy_table1(struct flush *flush);
 
 /* flush_events.c */
+bool step_repeats(struct flush *flush, const char *sqlstate); /* a key was there: to be made again */
 bool step_ask_insert_log(struct flush *flush);
 int step_take_insert(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_insert_seen(struct flush *flush);

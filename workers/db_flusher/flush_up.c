@@ -1,5 +1,5 @@
 /*
- * flush_up.c - the flush sends its rows up into temporary tables.
+ * flush_up.c - the flush sends its rows up into temporary tables, each made where there are rows for it.
  *
  * Nothing is locked meanwhile: no timeout of PostgreSQL ends a session that waits for its client inside
  * COPY.  If we die on any line: the temporary tables go with the session.
@@ -8,13 +8,20 @@
 
 #include <stdlib.h>
 
-static bool copy(struct flush *flush, const char *sql, bool (*row)(struct flush *))
+/* False: there are no rows. */
+static bool copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *))
 {
     flush->row = row;
     flush->at = flush->given = 0;
     flush->sent_rows = 0;
     text_clear(&flush->rows);
-    pg_copy(flush->pg, sql, flush_deadline_ms(flush), rows_give, flush_answered, flush);
+    if (!rows_begin(flush))
+        return false;
+    text_clear(&flush->sql);
+    text_sql(&flush->sql, create, schema_quoted(flush->schema));
+    text_put(&flush->sql, "; ");
+    text_put(&flush->sql, sql);
+    pg_copy(flush->pg, flush->sql.data, flush_deadline_ms(flush), rows_give, flush_answered, flush);
     return true;
 }
 
@@ -38,7 +45,8 @@ bool step_ask_copy_log(struct flush *flush)
     }
     if (!flush->settings->spend_log_enabled || flush->ordered == 0)
         return false;
-    return copy(flush, "COPY pg_temp.spendd_log FROM STDIN", rows_log);
+    return copy(flush, "CREATE TEMP TABLE spendd_log (LIKE @.spend_log, i int) ON COMMIT DROP",
+                "COPY pg_temp.spendd_log FROM STDIN", rows_log);
 }
 
 int step_take_copy_log(struct flush *flush, const struct pg_answer *answer)
@@ -50,7 +58,10 @@ int step_take_copy_log(struct flush *flush, const struct pg_answer *answer)
 bool step_ask_copy_ids(struct flush *flush)
 {
     flush->seen_rows = flush->id_rows = 0;
-    return copy(flush, "COPY pg_temp.spendd_id FROM STDIN", rows_ids);
+    return copy(flush, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
+                       "event_id text COLLATE \"C\", epoch uuid, seq bigint, n int, digest bigint, "
+                       "put boolean) ON COMMIT DROP",
+                "COPY pg_temp.spendd_id FROM STDIN", rows_ids);
 }
 
 int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer)
@@ -61,7 +72,10 @@ int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer)
 
 bool step_ask_copy_dead(struct flush *flush)
 {
-    return copy(flush, "COPY pg_temp.spendd_dead FROM STDIN", rows_dead);
+    flush->dead_rows = 0;
+    return copy(flush, "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
+                       "reason text, record bytea, epoch uuid, seq bigint, n int) ON COMMIT DROP",
+                "COPY pg_temp.spendd_dead FROM STDIN", rows_dead);
 }
 
 int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer)
@@ -79,11 +93,12 @@ bool step_ask_copy_table0(struct flush *flush)
         return flush_query(flush, "SELECT", 0, NULL);
     }
     flush->piece = 0;
-    return copy(flush, flush->layout->table[0].copy, sums_row0);
+    return copy(flush, flush->layout->table[0].create, flush->layout->table[0].copy, sums_row0);
 }
 
 bool step_ask_copy_table1(struct flush *flush)
 {
     flush->piece = 0;
-    return flush->ordered > 0 && copy(flush, flush->layout->table[1].copy, sums_row1);
+    return flush->ordered > 0 &&
+           copy(flush, flush->layout->table[1].create, flush->layout->table[1].copy, sums_row1);
 }

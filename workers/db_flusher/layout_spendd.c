@@ -1,8 +1,11 @@
 /*
  * layout_spendd.c - our own tables: spend (per entity) and spend_daily (per entity, day, dimensions).
  *
- * Rows come sorted by the index of their table, so that two writers that touch the same rows meet in
- * one order.  Exact: numeric and bigint.  Pure text; the flush sends it.
+ * Rows come up sorted by the index of their table and are read as they lie (a temporary table that was
+ * filled once is read from its beginning), so that neighbours in the index are touched together, and no
+ * server sorts nine text columns again.  Where a writer that is not ours takes the same rows in another
+ * order, PostgreSQL ends one of the two, and the flush is made again.
+ * Exact: numeric and bigint.  Pure text; the flush sends it.
  */
 #include "workers/db_flusher/layout.h"
 #include "workers/db_flusher/merge.h"
@@ -88,7 +91,7 @@ const struct layout layout_spendd = {
                 .copy = "COPY pg_temp.spendd_spend FROM STDIN",
                 .merge = "INSERT INTO @.spend AS t (entity_type, entity_id, spend, tokens, requests) "
                          "SELECT entity_type, entity_id, spend, tokens, requests "
-                         "FROM pg_temp.spendd_spend ORDER BY entity_type, entity_id "
+                         "FROM pg_temp.spendd_spend "
                          "ON CONFLICT (entity_type, entity_id) DO UPDATE SET " SUM(spend) SUM(tokens)
                              SUM(requests) "updated_at = now()",
                 .row = spend_row,
@@ -98,7 +101,7 @@ const struct layout layout_spendd = {
                 .copy = "COPY pg_temp.spendd_daily FROM STDIN",
                 .merge = "INSERT INTO @.spend_daily AS t (" DAILY_KEYS ", " DAILY_SUMS ") "
                          "SELECT " DAILY_KEYS ", " DAILY_SUMS
-                         " FROM pg_temp.spendd_daily ORDER BY " DAILY_KEYS
+                         " FROM pg_temp.spendd_daily"
                          " ON CONFLICT (" DAILY_KEYS ") DO UPDATE SET " SUM(spend)
                              SUM(prompt_tokens) SUM(completion_tokens) SUM(cache_read_input_tokens)
                                  SUM(cache_creation_input_tokens) SUM(requests)

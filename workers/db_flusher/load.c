@@ -19,6 +19,7 @@ void load_clear(struct load *load)
         free(load->epoch[i].applied);
     load->bytes_used = load->batches = load->events = load->deads = load->epochs = 0;
     load->oldest = 0;
+    load->repeats = false;
 }
 
 void load_free(struct load *load)

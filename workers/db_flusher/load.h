@@ -82,6 +82,7 @@ struct load {
     size_t deads, dead_room;
     struct load_epoch *epoch;
     size_t epochs, epoch_room;
+    bool repeats;   /* a key of it was in the arbiter: it is put in as carefully as that needs */
     int64_t oldest; /* arrival of the oldest event; 0: none */
 };
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PIECE_BYTES 65536
+
 const char rows_log_columns[] = "day"
 #define FIELD(name, kind, flags) ", " #name
 #include "common/event/fields.def"
@@ -249,17 +251,28 @@ bool rows_dead(struct flush *flush)
     return true;
 }
 
+/* The next piece of rows, in place of the one that is given away. */
+static void fill(struct flush *flush)
+{
+    flush->given = 0;
+    text_clear(&flush->rows);
+    while (flush->rows.used < PIECE_BYTES && !flush->rows.failed && flush->row(flush))
+        ;
+}
+
+bool rows_begin(struct flush *flush)
+{
+    fill(flush);
+    return flush->rows.used > 0 || flush->rows.failed;
+}
+
 size_t rows_give(void *arg, char *to, size_t room)
 {
     struct flush *flush = arg;
     size_t left;
 
-    if (flush->given == flush->rows.used) {
-        flush->given = 0;
-        text_clear(&flush->rows);
-        while (flush->rows.used < room && !flush->rows.failed && flush->row(flush))
-            ;
-    }
+    if (flush->given == flush->rows.used)
+        fill(flush);
     left = flush->rows.used - flush->given;
     if (left > room)
         left = room;
