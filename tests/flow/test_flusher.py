@@ -113,6 +113,18 @@ def test_log_switched(bench):
     bench.check(by_id(events))
 
 
+def test_a_log_with_columns_of_others(bench):
+    """Of a newer build, or of an operator: the flush names its own."""
+    flusher = bench.ready()
+    bench.sql("alter table spendd.spend_log add column mine text not null default 'x', add column twice numeric "
+              "generated always as (spend * 2) stored")
+    events = generated(60)
+    bench.push(*envelopes(events, 20))
+    wait_until(bench.empty, 20, logs=[flusher])
+    bench.check(by_id(events))
+    assert bench.pg.one("select count(*) from spendd.spend_log where mine = 'x' and twice = 2 * spend") == 60
+
+
 def test_poison_and_schema(bench):
     events = generated(400)
     # Partitions are there before the test alters their parent; standing down is looked at again soon.

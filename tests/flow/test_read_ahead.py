@@ -173,7 +173,7 @@ def test_the_transaction_fails(bench):
     flusher = bench.ready(**QUICK)
     held = begun(bench, flusher, envelopes(events, 20))
     bench.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'spendd db_flusher'")
-    wait_until(lambda: "flush_failed" in flusher.text(), 20, logs=[flusher])
+    wait_until(lambda: "database_refused" in flusher.text(), 20, logs=[flusher])
     held.go()
     bench.settle()
     bench.check(by_id(events))

@@ -104,6 +104,9 @@ static const struct {
     {"supervisor: { data_limit_mb = 64; };",
      "1: an aggregator needs 111 MiB (dedupe.ids = 1000000 takes 31 of them),"
      " supervisor.data_limit_mb = 64 allows less\n"},
+    {"flush: { bytes = 536870912; };",
+     "1: the flusher needs 3640 MiB (flush.bytes = 536870912 takes seven times itself),"
+     " supervisor.data_limit_mb = 1024 allows less\n"},
     {"redis: { prefix = \"{}x\"; };",
      "1: redis.prefix = \"{}x\" must contain a word in braces, such as {spendd}\n"},
 };

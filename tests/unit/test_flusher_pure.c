@@ -1,5 +1,5 @@
 /*
- * test_flusher_pure.c - what the flusher decides: lease, bisection, multiranges, sums, COPY text.
+ * test_flusher_pure.c - what the flusher decides: lease, bisection, multiranges, sums, SQL text.
  * links: workers/db_flusher/lease.c workers/db_flusher/poison.c workers/db_flusher/tally.c workers/db_flusher/merge.c workers/db_flusher/text.c workers/db_flusher/sha1.c common/money/money.c common/event/event.c common/base/err.c common/base/clock.c
  * libs: libsodium
  */
@@ -99,40 +99,11 @@ static void test_poison(void **state)
 
 #define S(text) ((struct slice){text, sizeof(text) - 1})
 
-static void test_copy(void **state)
+static void test_text(void **state)
 {
     struct text text = {0};
-    char every[255], back[255];
-    size_t length = 0;
 
     (void)state;
-    for (int c = 1; c < 256; c++)
-        every[c - 1] = (char)c;
-    copy_bytes(&text, every, sizeof every);
-    for (size_t i = 0; i < text.used; i++) { /* what COPY reads back */
-        char c = text.data[i];
-
-        assert_true(c != '\t' && c != '\n' && c != '\r');
-        if (c == '\\') {
-            c = text.data[++i];
-            c = c == 't' ? '\t' : c == 'n' ? '\n' : c == 'r' ? '\r' : c;
-        }
-        back[length++] = c;
-    }
-    assert_int_equal(length, sizeof every);
-    assert_memory_equal(back, every, length);
-    text_clear(&text);
-    copy_tags(&text, &(struct tag_set){.count = 2, .tag = {S("a\"b"), S("c\\d\n")}});
-    assert_string_equal(text.data, "{\"a\\\\\"b\",\"c\\\\\\\\d\\n\"}");
-    text_clear(&text);
-    copy_hex(&text, "\x00\xff", 2);
-    copy_tab(&text);
-    copy_int(&text, INT64_MIN);
-    copy_tab(&text);
-    copy_slice(&text, S(""));
-    copy_end(&text);
-    assert_string_equal(text.data, "\\\\x00ff\t-9223372036854775808\t\\N\n");
-    text_clear(&text);
     text_sql(&text, "SELECT FROM @.a, @.b", "\"s\"");
     assert_string_equal(text.data, "SELECT FROM \"s\".a, \"s\".b");
     text_free(&text);
@@ -205,7 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lease), cmocka_unit_test(test_poison),
-        cmocka_unit_test(test_copy),  cmocka_unit_test(test_member), cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_text),  cmocka_unit_test(test_member), cmocka_unit_test(test_merge),
         cmocka_unit_test(test_sha1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

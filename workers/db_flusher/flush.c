@@ -131,7 +131,9 @@ void flush_answered(void *arg, const struct pg_answer *answer)
     }
     if (answer->outcome == PG_REFUSED) {
         snprintf(why, sizeof why, "%s: %.200s (%s)", step->name, answer->text, answer->sqlstate);
-        if (!step->refused || !step->refused(flush, answer->sqlstate))
+        if (flush->rows.failed)
+            flush_stop(flush, FLUSH_TOO_LONG, "out of memory");
+        else if (!step->refused || !step->refused(flush, answer->sqlstate))
             flush_stop(flush, result_of(answer, step), why);
         if (committing && pg_refusal_row(answer->refusal)->connection == LEAVE)
             flush->report.result = FLUSH_AMBIGUOUS; /* "terminated" can follow what is committed */
@@ -162,6 +164,7 @@ void flush_run(struct flush *flush, const struct flush_ask *ask, flush_fn *done,
     flush->report = (struct flush_report){.result = FLUSH_STAND_DOWN,
                                            .refusal = PG_REFUSED_NOT};
     flush->step = 0;
+    text_clear(&flush->rows);
     flush_list_epochs(flush);
     next(flush);
 }

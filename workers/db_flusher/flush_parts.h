@@ -23,6 +23,7 @@ struct flush {
     struct text sql, epochs, ranges, counts;
     struct text rows;     /* of the COPY under way */
     size_t given, at;     /* bytes of `rows` handed out; next row to make */
+    bool ended, closed;   /* all rows are made; the end behind them too */
     bool (*row)(struct flush *flush); /* adds rows; false: that was all */
     uint32_t *order;      /* of the events that go in, by the log's key */
     size_t ordered, order_room;

@@ -12,9 +12,6 @@
 static bool copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *))
 {
     flush->row = row;
-    flush->at = flush->given = 0;
-    flush->sent_rows = 0;
-    text_clear(&flush->rows);
     if (!rows_begin(flush))
         return false;
     text_clear(&flush->sql);
@@ -37,6 +34,9 @@ int step_take_copy(struct flush *flush, const struct pg_answer *answer)
 
 bool step_ask_copy_log(struct flush *flush)
 {
+    struct text create = {0};
+    bool copies;
+
     flush->log_rows = 0;
     if (load_plan(flush->ask.load) || rows_order(flush)) {
         flush->rows.failed = true;
@@ -45,8 +45,15 @@ bool step_ask_copy_log(struct flush *flush)
     }
     if (!flush->settings->spend_log_enabled || flush->ordered == 0)
         return false;
-    return copy(flush, "CREATE TEMP TABLE spendd_log (LIKE @.spend_log, i int) ON COMMIT DROP",
-                "COPY pg_temp.spendd_log FROM STDIN", rows_log);
+    /* Of the log only the columns that we know: a newer schema, or somebody else, may have added more. */
+    text_clear(&create);
+    text_put(&create, "CREATE TEMP TABLE spendd_log ON COMMIT DROP AS SELECT ");
+    text_put(&create, rows_log_columns);
+    text_put(&create, ", NULL::int AS i FROM @.spend_log WITH NO DATA");
+    copies = copy(flush, create.failed ? "" : create.data,
+                  "COPY pg_temp.spendd_log FROM STDIN (FORMAT binary)", rows_log);
+    text_free(&create);
+    return copies;
 }
 
 int step_take_copy_log(struct flush *flush, const struct pg_answer *answer)
@@ -61,7 +68,7 @@ bool step_ask_copy_ids(struct flush *flush)
     return copy(flush, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
                        "event_id text COLLATE \"C\", epoch uuid, seq bigint, n int, digest bigint, "
                        "put boolean) ON COMMIT DROP",
-                "COPY pg_temp.spendd_id FROM STDIN", rows_ids);
+                "COPY pg_temp.spendd_id FROM STDIN (FORMAT binary)", rows_ids);
 }
 
 int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer)
@@ -75,7 +82,7 @@ bool step_ask_copy_dead(struct flush *flush)
     flush->dead_rows = 0;
     return copy(flush, "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
                        "reason text, record bytea, epoch uuid, seq bigint, n int) ON COMMIT DROP",
-                "COPY pg_temp.spendd_dead FROM STDIN", rows_dead);
+                "COPY pg_temp.spendd_dead FROM STDIN (FORMAT binary)", rows_dead);
 }
 
 int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer)

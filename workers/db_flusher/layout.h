@@ -15,7 +15,7 @@
  * sorted statement under the locks. */
 struct layout_table {
     const char *create; /* CREATE TEMP TABLE ... ON COMMIT DROP */
-    const char *copy;   /* COPY pg_temp.... FROM STDIN */
+    const char *copy;   /* COPY pg_temp.... FROM STDIN (FORMAT binary) */
     const char *merge;  /* INSERT ... SELECT ... ON CONFLICT DO UPDATE; the rows lie there sorted */
     void (*row)(struct text *text, const struct tally *tally, const struct sum *sum);
 };

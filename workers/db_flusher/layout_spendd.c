@@ -5,9 +5,11 @@
  * filled once is read from its beginning), so that neighbours in the index are touched together, and no
  * server sorts nine text columns again.  Where a writer that is not ours takes the same rows in another
  * order, PostgreSQL ends one of the two, and the flush is made again.
- * Exact: numeric and bigint.  Pure text; the flush sends it.
+ * Exact: numeric and bigint.  Pure; the flush sends it.
  */
 #include "workers/db_flusher/layout.h"
+
+#include "workers/db_flusher/copy.h"
 #include "workers/db_flusher/merge.h"
 
 /* A piece is a type of entities: both tables have it in their key. */
@@ -21,16 +23,12 @@ static void spend_row(struct text *text, const struct tally *tally, const struct
     struct slice id;
     unsigned type = merge_entity(tally_key(tally, sum), sum->length, &id);
 
-    text_put(text, entity_name(type));
-    copy_tab(text);
+    copy_row(text, 5);
+    copy_string(text, entity_name(type));
     copy_key(text, id);
-    copy_tab(text);
     copy_money(text, sum->spend);
-    copy_tab(text);
-    copy_int(text, sum->count[TALLY_PROMPT] + sum->count[TALLY_COMPLETION]);
-    copy_tab(text);
-    copy_int(text, sum->count[TALLY_REQUESTS]);
-    copy_end(text);
+    copy_bigint(text, sum->count[TALLY_PROMPT] + sum->count[TALLY_COMPLETION]);
+    copy_bigint(text, sum->count[TALLY_REQUESTS]);
 }
 
 static void daily_row(struct text *text, const struct tally *tally, const struct sum *sum)
@@ -39,20 +37,14 @@ static void daily_row(struct text *text, const struct tally *tally, const struct
     day_t day;
     unsigned type = merge_day(tally_key(tally, sum), sum->length, &day, column);
 
+    copy_row(text, 3 + DAILY_KEY_COLUMNS + TALLY_COUNTS);
     copy_day(text, day);
-    copy_tab(text);
-    text_put(text, entity_name(type));
-    for (int i = 0; i < DAILY_KEY_COLUMNS; i++) {
-        copy_tab(text);
+    copy_string(text, entity_name(type));
+    for (int i = 0; i < DAILY_KEY_COLUMNS; i++)
         copy_key(text, column[i]);
-    }
-    copy_tab(text);
     copy_money(text, sum->spend);
-    for (int i = 0; i < TALLY_COUNTS; i++) {
-        copy_tab(text);
-        copy_int(text, sum->count[i]);
-    }
-    copy_end(text);
+    for (int i = 0; i < TALLY_COUNTS; i++)
+        copy_bigint(text, sum->count[i]);
 }
 
 #define C_TEXT " text COLLATE \"C\" NOT NULL"
@@ -88,7 +80,7 @@ const struct layout layout_spendd = {
         {
             {
                 .create = "CREATE TEMP TABLE spendd_spend (" SPEND_COLUMNS ") ON COMMIT DROP",
-                .copy = "COPY pg_temp.spendd_spend FROM STDIN",
+                .copy = "COPY pg_temp.spendd_spend FROM STDIN (FORMAT binary)",
                 .merge = "INSERT INTO @.spend AS t (entity_type, entity_id, spend, tokens, requests) "
                          "SELECT entity_type, entity_id, spend, tokens, requests "
                          "FROM pg_temp.spendd_spend "
@@ -98,7 +90,7 @@ const struct layout layout_spendd = {
             },
             {
                 .create = "CREATE TEMP TABLE spendd_daily (" DAILY_COLUMNS ") ON COMMIT DROP",
-                .copy = "COPY pg_temp.spendd_daily FROM STDIN",
+                .copy = "COPY pg_temp.spendd_daily FROM STDIN (FORMAT binary)",
                 .merge = "INSERT INTO @.spend_daily AS t (" DAILY_KEYS ", " DAILY_SUMS ") "
                          "SELECT " DAILY_KEYS ", " DAILY_SUMS
                          " FROM pg_temp.spendd_daily"

@@ -1,9 +1,11 @@
 /*
- * rows.c - what a flush copies up: log rows, arbiter keys, dead letters (sums: sums.c); as COPY text, made while
+ * rows.c - what a flush copies up: log rows, arbiter keys, dead letters (sums: sums.c); made while
  * the socket takes it, so that memory holds one piece and not the whole.
  * Decides nothing but which events go in; dying here loses nothing.
  */
 #include "workers/db_flusher/flush_parts.h"
+
+#include "workers/db_flusher/copy.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -79,23 +81,24 @@ void rows_decode(const struct load_event *from, struct event *event)
         bug("an event that decoded does not decode again: %s", err.text);
 }
 
+#define ORIGIN_FIELDS 3
+
 static void put_origin(struct flush *flush, uint32_t batch, uint32_t n)
 {
     const struct load_batch *it = &flush->ask.load->batch[batch];
 
     if (it->kind == BATCH_CORRUPT) {
-        text_put(&flush->rows, "\\N\t\\N\t\\N");
+        for (int i = 0; i < ORIGIN_FIELDS; i++)
+            copy_null(&flush->rows);
         return;
     }
-    text_put(&flush->rows, it->identity.epoch);
-    copy_tab(&flush->rows);
-    copy_int(&flush->rows, (int64_t)it->identity.seq);
-    copy_tab(&flush->rows);
-    copy_int(&flush->rows, n);
+    copy_epoch(&flush->rows, it->identity.epoch);
+    copy_bigint(&flush->rows, (int64_t)it->identity.seq);
+    copy_int(&flush->rows, (int32_t)n);
 }
 
 #define PUT_TEXT(text, event, name) copy_slice(text, (event)->name)
-#define PUT_COUNT(text, event, name) copy_int(text, (event)->name)
+#define PUT_COUNT(text, event, name) copy_bigint(text, (event)->name)
 #define PUT_MONEY(text, event, name) copy_money(text, (event)->name)
 #define PUT_TIME(text, event, name)                                                                \
     ((event)->present >> EVENT_##name & 1 ? copy_time(text, (event)->name) : copy_null(text))
@@ -124,17 +127,14 @@ bool rows_log(struct flush *flush)
     from = &flush->ask.load->event[flush->order[flush->at]];
     rows_decode(from, &event);
     fill_in(&event);
+    copy_row(text, 1 + EVENT_FIELDS + 1 + ORIGIN_FIELDS + 1);
     copy_day(text, from->day);
-#define FIELD(name, kind, flags)                                                                   \
-    copy_tab(text);                                                                                \
-    PUT_##kind(text, &event, name);
+#define FIELD(name, kind, flags) PUT_##kind(text, &event, name);
 #include "common/event/fields.def"
 #undef FIELD
-    text_put(text, from->timed ? "\tt\t" : "\tf\t");
+    copy_bool(text, from->timed);
     put_origin(flush, from->batch, from->n);
-    copy_tab(text);
-    copy_int(text, flush->order[flush->at++]);
-    copy_end(text);
+    copy_int(text, (int32_t)flush->order[flush->at++]);
     flush->sent_rows++;
     return true;
 }
@@ -143,6 +143,15 @@ bool rows_log(struct flush *flush)
 static bool stays_dead(const struct load *load, const struct load_event *event)
 {
     return event->fate == FATE_POISON && load->batch[event->batch].kind == BATCH_LETTER;
+}
+
+/* The arbiter's day: of the event, or the one of all that have none. */
+static void put_day(struct text *text, const struct load_event *event)
+{
+    if (event && event->timed)
+        copy_day(text, event->day);
+    else
+        copy_no_day(text);
 }
 
 /* Keys to be put into `seen`, and keys only to be looked up: known ones are proved again. */
@@ -164,24 +173,15 @@ bool rows_ids(struct flush *flush)
         (event->fate == FATE_COUNT && !put && !(in && flush->deep)))
         return true;
     memcpy(&digest, event->digest, sizeof digest);
-    copy_int(text, (int64_t)flush->at - 1);
-    copy_tab(text);
+    copy_row(text, 7 + ORIGIN_FIELDS);
+    copy_int(text, (int32_t)flush->at - 1);
     copy_day(text, event->day);
-    copy_tab(text);
-    if (event->timed)
-        copy_day(text, event->day);
-    else
-        text_put(text, "-infinity");
-    copy_tab(text);
+    put_day(text, event);
     copy_uuid(text, event->id);
-    copy_tab(text);
     copy_key(text, event->key);
-    copy_tab(text);
     put_origin(flush, event->batch, event->n);
-    copy_tab(text);
-    copy_int(text, digest);
-    text_put(text, put ? "\tt" : "\tf");
-    copy_end(text);
+    copy_bigint(text, digest);
+    copy_bool(text, put);
     flush->sent_rows++;
     flush->seen_rows += put;
     return true;
@@ -194,27 +194,18 @@ static void put_dead(struct flush *flush, const struct load_event *event,
     unsigned char hash[crypto_hash_sha256_BYTES];
     struct text *text = &flush->rows;
 
-    if (event && event->timed)
-        copy_day(text, event->day);
-    else
-        text_put(text, "-infinity");
-    copy_tab(text);
-    copy_hex(text, event ? event->key.data : "", event ? event->key.length : 0);
-    copy_tab(text);
+    copy_row(text, 6 + ORIGIN_FIELDS);
+    put_day(text, event);
+    copy_bytes(text, event ? event->key.data : "", event ? event->key.length : 0);
     crypto_hash_sha256(hash, dead->record, dead->bytes);
     if (event)
-        copy_hex(text, event->digest, sizeof event->digest);
+        copy_bytes(text, event->digest, sizeof event->digest);
     else
-        copy_hex(text, hash, sizeof hash);
-    copy_tab(text);
-    text_put(text, dead->class);
-    copy_tab(text);
-    copy_bytes(text, dead->reason, strlen(dead->reason));
-    copy_tab(text);
-    copy_hex(text, dead->record, dead->bytes);
-    copy_tab(text);
+        copy_bytes(text, hash, sizeof hash);
+    copy_string(text, dead->class);
+    copy_string(text, dead->reason);
+    copy_bytes(text, dead->record, dead->bytes);
     put_origin(flush, dead->batch, dead->n);
-    copy_end(text);
     flush->sent_rows++;
 }
 
@@ -255,15 +246,23 @@ bool rows_dead(struct flush *flush)
 static void fill(struct flush *flush)
 {
     flush->given = 0;
-    text_clear(&flush->rows);
-    while (flush->rows.used < PIECE_BYTES && !flush->rows.failed && flush->row(flush))
-        ;
+    while (flush->rows.used < PIECE_BYTES && !flush->rows.failed && !flush->ended)
+        flush->ended = !flush->row(flush);
+    if (flush->ended && !flush->closed) {
+        flush->closed = true;
+        copy_end(&flush->rows);
+    }
 }
 
 bool rows_begin(struct flush *flush)
 {
+    text_clear(&flush->rows);
+    flush->at = 0;
+    flush->sent_rows = 0;
+    flush->ended = flush->closed = false;
+    copy_begin(&flush->rows);
     fill(flush);
-    return flush->rows.used > 0 || flush->rows.failed;
+    return flush->sent_rows > 0 || flush->rows.failed;
 }
 
 size_t rows_give(void *arg, char *to, size_t room)
@@ -271,8 +270,12 @@ size_t rows_give(void *arg, char *to, size_t room)
     struct flush *flush = arg;
     size_t left;
 
-    if (flush->given == flush->rows.used)
+    if (flush->rows.failed)
+        return 0; /* no memory: what is sent is not whole, and its COPY is not believed */
+    if (flush->given == flush->rows.used) {
+        text_clear(&flush->rows);
         fill(flush);
+    }
     left = flush->rows.used - flush->given;
     if (left > room)
         left = room;
