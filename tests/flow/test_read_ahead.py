@@ -177,7 +177,7 @@ def test_the_transaction_fails(bench):
     held.go()
     bench.settle()
     bench.check(by_id(events))
-    assert flusher.metric("batches_skipped_total") == 0
+    assert flusher.metric("batches_skipped_total") == 0, flusher.tail(80)
 
 
 def test_drained_with_a_load_ahead(bench):

@@ -85,6 +85,7 @@ static void turn(void *arg)
         return;
     f->busy = true;
     f->turn_began = mono_now();
+    reading_turn(f);
     if (f->gate_closed) {
         hold_give_up(f);
         if (f->draining)

@@ -30,7 +30,9 @@ struct flusher {
         bool asked;    /* an answer of the queue is to come */
         bool dropped;  /* it is not wanted any more */
         bool wanted;   /* the turn waits for it */
-        bool ready;    /* `ahead` may be used */
+        bool ready;    /* `ahead` is whole */
+        bool good;     /* and may be used: by the turn behind one that committed and published, only by that */
+        bool moved;    /* this load is being published: what stands behind it moves to the head */
     } reading;
     struct timer *turn_timer, *renew_timer, *idle_timer;
 
@@ -91,6 +93,7 @@ void reading_hold(void *flusher, const struct redis_reply *reply, const char *re
 void reading_begin(struct flusher *f); /* the lock is held: goes on to the attempt */
 void reading_ahead(void *flusher);     /* the transaction is busy: reads the next load, if there is one */
 void reading_drop_ahead(struct flusher *f);
+void reading_turn(struct flusher *f);  /* a turn begins */
 void published_read(struct flusher *f);  /* of this load; then the attempt */
 void published_audit(struct flusher *f);
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */

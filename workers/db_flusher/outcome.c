@@ -41,8 +41,7 @@ static void on_published(void *arg, const struct redis_reply *reply, const char 
 {
     struct flusher *f = arg;
 
-    if (redis_said(reply, "generation"))
-        reading_drop_ahead(f); /* the queue began anew: so does the reading */
+    f->reading.good = redis_said(reply, "ok"); /* else the queue began anew, and so does the reading */
     if (redis_said(reply, "ok") || redis_said(reply, "generation")) {
         turn_redis_works(f);
         end_flush(f);
@@ -53,6 +52,7 @@ static void on_published(void *arg, const struct redis_reply *reply, const char 
 
 static void publish(struct flusher *f)
 {
+    f->reading.moved = true;
     queue_publish(&f->queue, &f->load, on_published, f);
 }
 
@@ -61,7 +61,6 @@ static void went_back(struct flusher *f)
     log_error("database_went_back", "epochs=%zu reason=\"the ledger is older than what was published: "
               "everything that is kept is pushed again\"", f->load.epochs);
     flusher_count(f, METRIC_database_went_back_total, 1);
-    reading_drop_ahead(f);
     queue_rewrite(&f->queue, &f->load, on_rewritten, f);
 }
 

@@ -6,13 +6,16 @@
  *   ahead:                                          (rows are up) pieces behind those in flight -'
  *
  * What is in flight stands in the list until it is published, so the next load is read behind it, by
- * index.  The index is only a hint: where the head moved meanwhile (another flusher, a list begun anew)
- * the load ahead repeats or leaves out elements.  Repeated ones are skipped by the ledger; left out ones
- * stand at the head, where publishing stops, and are read by the next turn.  Each load is published under
- * the generation that it was read under, and never before its own commit (tests/model: AHEAD).
+ * index.  Once this load is being published nothing more is asked for by such an index; the load ahead is
+ * read to its end when its turn comes.  The index is only a hint: where the head moved meanwhile (another
+ * flusher, a list begun anew) the load ahead repeats or leaves out elements.  Repeated ones are skipped by
+ * the ledger; left out ones stand at the head, where publishing stops, and are read by the next turn.  Each
+ * load is published under the generation that it was read under, and never before its own commit
+ * (tests/model: AHEAD).
  *
- * One load ahead at the most, bounded as the one in flight by flush.batches and flush.bytes.  It is dropped
- * with the lock, with a failure of either store, and where the queue has another generation.
+ * One load ahead at the most, bounded as the one in flight by flush.batches and flush.bytes.  It is good for
+ * the very next turn after a commit that was published; whatever else happens (a failure of either store,
+ * the lock lost, a pause, another generation), it is dropped, and the queue is read from its head.
  * Nothing leaves the queue here but an envelope of a newer build, which goes aside.  If we die on any line:
  * the queue is as it was.
  */
@@ -39,6 +42,13 @@ void reading_drop_ahead(struct flusher *f)
     load_clear(&f->ahead);
 }
 
+void reading_turn(struct flusher *f)
+{
+    if (!f->reading.good)
+        reading_drop_ahead(f);
+    f->reading.good = false;
+}
+
 void reading_ahead(void *arg)
 {
     struct flusher *f = arg;
@@ -48,6 +58,7 @@ void reading_ahead(void *arg)
         f->waiting <= (int64_t)f->load.batches || !lease_held(&f->lease, mono_now()))
         return;
     reading->ahead = true;
+    reading->moved = false;
     load_clear(&f->ahead);
     snprintf(f->ahead.generation, sizeof f->ahead.generation, "%s", f->load.generation);
     ask(f);
@@ -203,7 +214,7 @@ static void on_piece_ahead(void *arg, const struct redis_reply *reply, const cha
         f->reading.dropped = false;
     else if (good)
         piece = take_piece(f, &f->ahead, f->load.batches, reply);
-    if (piece == PIECE_MORE && !wanted)
+    if (piece == PIECE_MORE && !wanted && !f->reading.moved)
         ask(f);
     else if (piece == PIECE_MORE || piece == PIECE_LAST)
         ahead_is_read(f);

@@ -58,7 +58,6 @@ void turn_end_backing_off(struct flusher *f)
 {
     int64_t most = f->settings->database_backoff_max_ms;
 
-    reading_drop_ahead(f); /* what failed is read anew, with less or elsewhere */
     turn_end(f, 1 + jitter_backoff_ms(BACKOFF_FIRST_MS, most, (unsigned)f->backoff, jitter_dice()));
     f->backoff += f->backoff < BACKOFFS_MOST;
 }
@@ -138,7 +137,6 @@ void turn_redis_failed(struct flusher *f, const char *what, const struct redis_r
         reason = reply && reply->text ? reply->text : "a reply of another kind";
     refusal_tell(&f->redis_voice, "redis_refused", what, refusal, reason, mono_now());
     flusher_count(f, METRIC_redis_errors_total, 1);
-    reading_drop_ahead(f);
     if (f->draining)
         hold_leave(f);
     else
