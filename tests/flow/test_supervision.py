@@ -297,7 +297,9 @@ def close_by_stopping(postgres):
 
 
 def close_by_read_only(postgres):
+    """For sessions that begin from now on, so the flusher's ends: as long as it commits, the gate is right to be open."""
     postgres.query("alter role spendd set default_transaction_read_only = on")
+    postgres.query("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and usename = 'spendd'")
     return lambda: postgres.query("begin read write; alter role spendd reset default_transaction_read_only; commit")
 
 
