@@ -184,12 +184,17 @@ void redis_serve(struct redis *redis)
     struct err err;
     enum redis_refusal refusal = read_some(redis, &err);
 
+    if (refusal == REDIS_REFUSED_NOT && redis->leave == REDIS_REFUSED_NOT &&
+        calls_write(redis, &err) != 0) {
+        struct err nothing;
+
+        refusal = how_it_ended(redis);
+        (void)read_some(redis, &nothing); /* its last words may have come meanwhile */
+    }
     if (redis->leave != REDIS_REFUSED_NOT) {
         refusal = redis->leave; /* what it said counts for more than how it hung up */
         err_set(&err, "%s", redis->leave_why);
     }
-    if (refusal == REDIS_REFUSED_NOT && calls_write(redis, &err) != 0)
-        refusal = how_it_ended(redis);
     if (refusal != REDIS_REFUSED_NOT)
         redis_fail(redis, refusal, err.text);
     else
@@ -227,10 +232,10 @@ static void overdue(void *arg)
              up ? "answer" : "take the connection",
              (long long)(up ? redis->options.command_ms : route_patience_ms(redis)));
     redis_fail(redis,
-         up                                 ? REDIS_REFUSED_slow_command
-         : redis->phase == PHASE_HANDSHAKE ? REDIS_REFUSED_tls_silent
-                                           : REDIS_REFUSED_slow_connect,
-         why);
+               up                                ? REDIS_REFUSED_slow_command
+               : redis->phase == PHASE_HANDSHAKE ? REDIS_REFUSED_tls_silent
+                                                 : REDIS_REFUSED_slow_connect,
+               why);
 }
 
 static void retry(void *arg)
