@@ -181,10 +181,6 @@ def test_name_server_that_never_answers(sites, place, monkeypatch):
         assert "SIGABRT" not in site.instance.log_text()
         names.addresses = ["127.0.0.2", "127.0.0.1"]
         site.opened(deadline_s=60)
-        site.flushes()
-        asked, passed = names.asked, site.instance.metric("probes_passed_total")
-        site.metric("probes_passed_total", passed + 20)  # of both stores, half of them connect to PostgreSQL
-        assert names.asked - asked <= 4, "a name that was just found is asked for each time"
         site.finish()
     finally:
         names.close()
