@@ -179,21 +179,40 @@ bench: all $(GENERATOR) ## every figure with its limit beside it; BENCH="ingest 
 mutants: all ## variants whose custody is broken on purpose: each must be caught, for the right reason
 	$(PYTHON) tests/mutants/mutants.py $(MUTANTS)
 
+# --- manual, completion -----------------------------------------------------------------------------
+# All three are commands.def in another form.
+COMMANDS_AWK := awk -f packaging/man/commands.awk
+$(BUILD)/man/spendctl.1: packaging/man/spendctl.1.in packaging/man/commands.awk common/admin/commands.def
+	@mkdir -p $(@D)
+	$(COMMANDS_AWK) -v as=man common/admin/commands.def > $@.rows
+	sed -e 's/@VERSION@/$(VERSION)/' -e '/@COMMANDS@/{' -e 'r $@.rows' -e 'd' -e '}' $< > $@
+$(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh: packaging/man/commands.awk common/admin/commands.def
+	@mkdir -p $(@D)
+	$(COMMANDS_AWK) -v as=$(subst .,,$(suffix $@)) common/admin/commands.def > $@
+
+.PHONY: man
+man: $(BUILD)/man/spendctl.1 $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## spendctl's manual page, and completion for bash and zsh
+
 # --- install, format --------------------------------------------------------------------------------
 bindir     := $(PREFIX)/bin
 libexecdir := $(PREFIX)/libexec/spendd
 sysconfdir ?= /etc
 
 .PHONY: install uninstall format
-install: all ## to $(DESTDIR)$(PREFIX); an existing configuration stays
+install: all man ## to $(DESTDIR)$(PREFIX); an existing configuration stays
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libexecdir) $(DESTDIR)$(sysconfdir)/spendd
 	install -m 755 $(SPENDD) $(SPENDCTL) $(DESTDIR)$(bindir)
 	install -m 755 $(WORKER_EXE) $(DESTDIR)$(libexecdir)
+	install -D -m 644 $(BUILD)/man/spendctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/spendctl.1
+	install -D -m 644 $(BUILD)/completion/spendctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spendctl
+	install -D -m 644 $(BUILD)/completion/spendctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_spendctl
 	test -e $(DESTDIR)$(sysconfdir)/spendd/spendd.conf || \
 	    install -m 640 conf/spendd.conf $(DESTDIR)$(sysconfdir)/spendd/spendd.conf
 uninstall: ## what install put there; configuration and spool stay
 	rm -f $(DESTDIR)$(bindir)/spendd $(DESTDIR)$(bindir)/spendctl
 	rm -rf $(DESTDIR)$(libexecdir)
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/spendctl.1 $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_spendctl
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spendctl
 format: ## clang-format over every .c and .h
 	$(if $(SKIP_DEPS),,packaging/install-deps.sh dev)
 	git ls-files '*.c' '*.h' | xargs clang-format -i
