@@ -100,6 +100,7 @@ struct bus *bus_open(struct harness *harness, const char *runtime_dir, struct er
         err_errno(err, "cannot make a ZeroMQ context");
         goto failed;
     }
+    zmq_ctx_set(bus->context, ZMQ_MAX_SOCKETS, BUS_SOCKETS_MAX);
     bus->awake = harness_timer(harness, awake, bus);
     harness_before_sleep(harness, look, bus);
     return bus;
@@ -186,19 +187,6 @@ struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *end
         bus_drop(&socket);
     stay_awake(bus);
     return socket;
-}
-
-int bus_listen(struct bus_socket *socket, bool listening, struct err *err)
-{
-    stay_awake(socket->bus);
-    if (listening == socket->listening || socket->listener == 0)
-        return 0;
-    if (listening)
-        return bus_socket_bind(socket, socket->endpoint, 0, err);
-    if (zmq_unbind(socket->zmq, socket->endpoint) != 0)
-        return err_errno(err, "cannot stop listening at %s", socket->endpoint);
-    socket->listening = false;
-    return 0;
 }
 
 void bus_drop(struct bus_socket **socket)

@@ -67,10 +67,6 @@ struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *end
                             struct err *err);
 void bus_drop(struct bus_socket **socket);
 
-/* Stops accepting and accepts again, for a socket with an inherited listener: connections stay, and who
- * comes meanwhile waits in the listener's backlog or goes to another process that accepts there. */
-int bus_listen(struct bus_socket *socket, bool listening, struct err *err) MUST_CHECK;
-
 /* Stops and resumes reading (back-pressure: the peer's queue fills, nothing is lost). */
 void bus_pause(struct bus_socket *socket, bool paused);
 

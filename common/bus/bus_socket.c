@@ -165,7 +165,6 @@ static int secure(struct bus_socket *socket, const char *endpoint, struct err *e
 
 int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode, struct err *err)
 {
-    size_t size = sizeof socket->endpoint;
     mode_t before = 0;
     int result, saved;
 
@@ -182,12 +181,7 @@ int bus_socket_bind(struct bus_socket *socket, const char *endpoint, int mode, s
     if (mode != 0)
         umask(before);
     errno = saved;
-    if (result != 0)
-        return err_errno(err, "cannot bind %s", endpoint);
-    if (zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0)
-        return err_errno(err, "ZeroMQ does not say where it listens");
-    socket->listening = true;
-    return 0;
+    return result == 0 ? 0 : err_errno(err, "cannot bind %s", endpoint);
 }
 
 int bus_socket_connect(struct bus_socket *socket, const char *endpoint, struct err *err)

@@ -16,8 +16,6 @@ struct bus_socket {
     bus_message_fn *message; /* NULL: this socket is never read */
     void *arg;
     int listener;       /* inherited; 0: none */
-    char endpoint[192]; /* where it was bound, as libzmq names it */
-    bool listening;
     bool guarded; /* CURVE: each message carries its client's key */
     bool paused;
     bool dead; /* dropped during a look; closed when it is over */
@@ -27,6 +25,7 @@ struct bus {
     struct harness *harness;
     void *context;
     char directory[96];    /* of the channels' sockets */
+    unsigned files_most; /* descriptors of this process; 0: no bound (bus_crowd.c) */
     struct guard *guard; /* NULL: no CURVE */
     struct timer *awake;   /* keeps the loop from sleeping over an edge that a send consumed */
     struct bus_socket *socket[BUS_SOCKETS_MAX];

@@ -174,15 +174,20 @@ def test_three_lanes_then_one_then_three(place):
     stack.close()
 
 
-def test_a_draining_one_leaves_new_connections_to_the_others(stack):
-    """Refused for now is an answer, but a connection that another one can serve is better."""
+def test_one_of_two_is_restarted_under_load(stack):
+    """Who is connected to the one that leaves is told to wait, connects again, and is served by either."""
     instance = stack.spendd(aggregator__processes=2).start(ready=WORKERS)
-    ready(instance, 2)
-    outcome = Producer(instance.ingest, stream("before", 50)).start().wait(30, stack.logs)
-    status, _ = instance.ask("restart", "aggregator")
-    assert status == 200
-    Producer(instance.ingest, stream("after", 400), outcome, window=4).start().wait(40, stack.logs)
-    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    producers = [producer_of(instance, pid, instance.ingest, f"restart{pid}", resend_s=1, rate=60) for pid in ready(instance, 2)]
+    pids = instance.pids("aggregator")
+    assert instance.ask("restart", "aggregator")[0] == 200
+    wait_until(lambda: not set(pids) & set(instance.pids("aggregator")), 40, "two others", [instance])
+    counts = [producer.outcome.messages for producer in producers]
+    wait_until(lambda: all(producer.outcome.messages > count + 10 for producer, count in zip(producers, counts)), 30,
+               "answers", [*producers, instance])
+    for producer in producers:
+        producer.finish_source()
+        producer.wait(40, stack.logs)
+    conservation.assert_conserved(stack.postgres, merged(producers), logs=stack.logs)
 
 
 # --- files at the path ------------------------------------------------------------------------------------

@@ -55,6 +55,14 @@ def descriptor(pid, number):
         return ""
 
 
+def descriptors(pid):
+    """How many it has open."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
 def send(pid, number):
     """Signals a process; True when it was there."""
     try:

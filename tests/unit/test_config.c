@@ -99,11 +99,11 @@ static const struct {
     {"ingest: { curve_certificate = \"/x\"; curve_clients = \"y\"; };",
      "1: ingest.curve_clients = \"y\" must be an absolute path\n"},
     {"dedupe: { ids = 50000000; };",
-     "1: an aggregator needs 1737 MiB (dedupe.ids = 50000000 takes 1657 of them),"
-     " supervisor.data_limit_mb = 1024 allows less\n"},
+     "1: an aggregator needs 1993 MiB (dedupe.ids = 50000000 takes 1657 of them,"
+     " ingest.max_connections = 4096 takes 256), supervisor.data_limit_mb = 1024 allows less\n"},
     {"supervisor: { data_limit_mb = 64; };",
-     "1: an aggregator needs 111 MiB (dedupe.ids = 1000000 takes 31 of them),"
-     " supervisor.data_limit_mb = 64 allows less\n"},
+     "1: an aggregator needs 367 MiB (dedupe.ids = 1000000 takes 31 of them,"
+     " ingest.max_connections = 4096 takes 256), supervisor.data_limit_mb = 64 allows less\n"},
     {"flush: { bytes = 536870912; };",
      "1: the flusher needs 3640 MiB (flush.bytes = 536870912 takes seven times itself),"
      " supervisor.data_limit_mb = 1024 allows less\n"},

@@ -11,6 +11,7 @@
  */
 #include "common/base/log.h"
 #include "common/bus/bus.h"
+#include "common/bus/bus_crowd.h"
 #include "common/bus/bus_guard.h"
 #include "common/harness/harness.h"
 #include "workers/aggregator/deliver.h"
@@ -54,6 +55,7 @@ struct aggregator {
     bool paused; /* ingest, by the operator, until pause_ends */
     mono_t pause_ends, hold_ends; /* hold_ends: the whole fleet's */
     mono_t upkeep_at, recover_at, lane_deadline, alive_at;
+    unsigned connections_most, turned_away;
     bool started, draining, acked_paused, unacked_paused;
 };
 
@@ -156,6 +158,15 @@ static void on_receipt(void *arg, struct bus_socket *socket, const struct bus_fr
     deliver_pump(&a->deliver);
 }
 
+static void tell_crowd(struct aggregator *a)
+{
+    if (a->turned_away == 0)
+        return;
+    stats_add(harness_stats(a->harness), METRIC_connections_refused_total, a->turned_away);
+    log_warn("connections_full", "most=%u turned_away=%u", a->connections_most, a->turned_away);
+    a->turned_away = 0;
+}
+
 /* Once a second: what may go goes, and the figures are told. */
 static void upkeep(struct aggregator *a, mono_t now)
 {
@@ -166,6 +177,7 @@ static void upkeep(struct aggregator *a, mono_t now)
         safe = a->spool.ids_safe_ms;
     a->spool.image_wanted |= s->spool_keep_applied_s < s->dedupe_seconds ||
                              a->lane.bytes > s->spool_max_bytes / 10 * 8 || a->lane.full;
+    tell_crowd(a);
     window_expire(a->window, (uint32_t)(ms / 1000));
     lane_upkeep(&a->lane, ms, safe);
     lane_figures(&a->lane);
@@ -197,6 +209,7 @@ static void on_tick(void *arg)
         upkeep(a, now);
     if (!a->draining)
         recover_more(a, now);
+    a->turned_away += bus_crowd_turn_away(a->bus);
     a->ingest.refusing = refusing(a, now);
     a->deliver.cursor = 0; /* the list may have moved */
     deliver_pump(&a->deliver);
@@ -250,15 +263,6 @@ static int bind_ingest(struct aggregator *a, struct err *err)
     return a->ingest.unacked == NULL ? -1 : 0;
 }
 
-static void listen_to_new(struct aggregator *a, bool listening)
-{
-    struct err err;
-
-    if (bus_listen(a->ingest.acked, listening, &err) != 0 ||
-        (a->ingest.unacked != NULL && bus_listen(a->ingest.unacked, listening, &err) != 0))
-        log_error("listen_failed", "listening=%d error=\"%s\"", listening, err.text);
-}
-
 /* A recovery of many segments on a slow disk takes longer than the supervisor's patience. */
 static void recovering(void *arg)
 {
@@ -299,6 +303,10 @@ static int start(struct aggregator *a, struct err *err)
     a->receipts = bus_read(a->bus, BUS_receipts, a->lane.index, on_receipt, a, err);
     if (a->receipts == NULL || bind_ingest(a, err) != 0)
         return -1;
+    a->connections_most = bus_crowd_bound(a->bus, (unsigned)a->settings->ingest_max_connections);
+    if (a->connections_most < (unsigned)a->settings->ingest_max_connections)
+        log_warn("connections_bounded", "most=%u reason=\"the limit of open files (LimitNOFILE=) allows no more\"",
+                 a->connections_most);
     lane_upkeep(&a->lane, now_ms(), 0);
     a->hold_ends = mono_now();
     a->fences = fences_open(a->harness, &a->lane, &a->spool);
@@ -418,9 +426,6 @@ static void aggregator_drain(void *self, mono_t deadline)
     }
     a->draining = true;
     a->spool.seal_now = true;
-    /* Whoever connects now is better served by the others.  Alone we take him, and tell him to wait. */
-    if (a->settings->aggregator_processes > 1)
-        listen_to_new(a, false);
     a->ingest.refusing = refusing(a, mono_now());
 }
 
