@@ -106,19 +106,18 @@ class Victim:
 
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's shadow is larger than any RLIMIT_DATA: there is none")
 def test_endless_multipart_frames(stack):
-    """libzmq keeps the frames of an unfinished message, however many: the limit ends the worker, and it is back."""
+    """libzmq keeps the frames of an unfinished message, however many.  At the limit either that connection ends (no
+    memory for a frame) or the worker does (none for anything else), and another one is there."""
     victim = Victim(stack)
-    pid, sent = victim.instance.pid("aggregator"), 0
-    peer = Peer(victim.port, greet=True)
     piece = frame(MORE, bytes(60000)) * 16
-    while peer.push(piece) and sent < 4 * LIMIT_MB << 20:
-        sent += len(piece)
-    assert sent < 4 * LIMIT_MB << 20, "it took four times its limit"
-    began = time.monotonic()
-    wait_until(lambda: victim.instance.pids("aggregator") not in ([], [pid]), 20, "the next life", [victim.instance])
-    print(f"\n  after {sent >> 20} MiB; another process after {time.monotonic() - began:.2f} s, "
-          f"the honest one served {victim.served():.2f} s later")
-    assert victim.deaths() == 1
+    for _ in range(3):
+        peer, sent, deaths = Peer(victim.port, greet=True), 0, victim.deaths()
+        while peer.push(piece) and sent < 4 * LIMIT_MB << 20:
+            sent += len(piece)
+        assert sent < 4 * LIMIT_MB << 20, "it took four times its limit"
+        print(f"\n  hung up on after {sent >> 20} MiB; deaths {victim.deaths() - deaths}; "
+              f"the honest one served {victim.served():.2f} s later")
+        peer.close()
     victim.conserved()
 
 
@@ -252,7 +251,7 @@ def test_more_connections_than_there_may_be(stack):
     assert processes.descriptors(pid) < 200
     honest = victim.producer.outcome.resends
     victim.served(60)
-    assert victim.instance.metric("connections_refused_total") >= 1800
+    wait_until(lambda: victim.instance.metric("connections_refused_total") >= 1800, 10, "the figure", [victim.instance])
     wait_until(lambda: all(peer.gone() for peer in peers), 30, "the silent ones to be cut", [victim.instance], look_s=0.2)
     late = Producer(victim.producer.endpoints, batches(Generator(95, "late").events(50), 5), resend_s=1).start()
     late.wait(40, victim.stack.logs)
