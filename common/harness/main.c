@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +30,12 @@ struct given {
     unsigned index, generation;
     char task[sizeof((struct msg_settings_end *)0)->task]; /* empty: the worker's life */
 };
+
+/* RLIMIT_DATA bounds the whole process: what one thread has freed must be there for the others. */
+static void share_memory(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+}
 
 static void ignore_signals(void)
 {
@@ -176,6 +183,7 @@ int main(void)
     struct line *line;
     int code;
 
+    share_memory();
     ignore_signals();
     fcntl(FD_LOCK, F_SETFD, FD_CLOEXEC); /* held by being open until we have left */
     log_init(worker.name, 0);

@@ -121,6 +121,23 @@ def test_endless_multipart_frames(stack):
     victim.conserved()
 
 
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's shadow is larger than any RLIMIT_DATA: there is none")
+def test_an_unfinished_message_that_is_held(stack):
+    """Almost all of the memory is somebody's unfinished message, and he says no more: what the honest one was
+    promised goes its way all the same, if need be in a new life of the worker."""
+    victim = Victim(stack)
+    peer, piece = Peer(victim.port, greet=True), frame(MORE, bytes(60000)) * 16
+    peer.socket.settimeout(2)
+    for _ in range((LIMIT_MB << 20) // len(piece)):
+        size = processes.memory_kb(victim.instance.pid("aggregator"), "VmData")
+        if size > (LIMIT_MB - 4) * 1024 or not peer.push(piece):
+            break
+    print(f"\n  {size >> 10} of {LIMIT_MB} MiB are taken")
+    victim.served(60)
+    victim.conserved()
+    peer.close()
+
+
 def test_a_huge_frame_is_not_waited_for(stack):
     """A length beyond the largest message: hung up on, before any memory is taken."""
     victim = Victim(stack)

@@ -94,15 +94,20 @@ static int send_batch(struct deliver *deliver, struct sealed *sealed, struct seg
 /* One segment; -1: no more in this turn. */
 static int send_segment(struct deliver *deliver, struct sealed *sealed)
 {
+    const struct settings *s = deliver->lane->settings;
     struct segment segment;
     struct identity identity;
     char name[SEGMENT_NAME];
     struct err err;
-    int result;
+    int result, read;
 
     lane_identity_of(deliver->lane, sealed, &identity);
     segment_name(&identity, false, name);
-    if (segment_read(deliver->lane->directory, name, &segment, &err) != 0) {
+    read = segment_read(deliver->lane->directory, name, &segment, &err);
+    /* Somebody's unfinished message may hold all that RLIMIT_DATA allows, for ever: in a new life it is ours. */
+    if (read == -2 && sealed->bytes <= s->seal_bytes + s->spool_commit_bytes)
+        bug("%s", err.text);
+    if (read != 0) {
         log_error("segment_unreadable", "name=%s error=\"%s\"", name, err.text);
         if (faccessat(deliver->lane->directory, name, F_OK, 0) != 0)
             lane_remove(deliver->lane, sealed); /* gone from under us: nothing left to send */

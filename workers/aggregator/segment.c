@@ -99,8 +99,11 @@ int segment_read(int directory, const char *name, struct segment *segment, struc
     if (fstat(fd, &st) != 0)
         goto failed;
     segment->memory = malloc(ENVELOPE_LINE_MAX + (size_t)st.st_size + SEGMENT_HEADER_BYTES);
-    if (segment->memory == NULL)
-        goto failed;
+    if (segment->memory == NULL) {
+        err_set(err, "no memory for %s", name);
+        close(fd);
+        return -2;
+    }
     segment->data = segment->memory + ENVELOPE_LINE_MAX;
     while (segment->bytes < (size_t)st.st_size) {
         got = read(fd, segment->data + segment->bytes, (size_t)st.st_size - segment->bytes);

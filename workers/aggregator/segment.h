@@ -16,7 +16,7 @@ struct segment {
     uint32_t records; /* in them */
 };
 
-/* Reads the whole file.  0, or -1: could not be read (err). */
+/* Reads the whole file.  -1: could not be read (err); -2: for want of memory. */
 int segment_read(int directory, const char *name, struct segment *segment, struct err *err) MUST_CHECK;
 void segment_free(struct segment *segment);
 
