@@ -67,7 +67,7 @@ class Sentinel(Server):
             lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.dir}",
                      *(f"{option} {value}" for option, value in self.settings.items()),
                      f"sentinel monitor {name} 127.0.0.1 {front(master)} {quorum}",
-                     f"sentinel down-after-milliseconds {name} 400", f"sentinel failover-timeout {name} 2000",
+                     f"sentinel down-after-milliseconds {name} 1000", f"sentinel failover-timeout {name} 2000",
                      f"sentinel parallel-syncs {name} 2"]
             if "requirepass" in master.settings:
                 lines.append(f"sentinel auth-pass {name} {master.settings['requirepass']}")
@@ -157,12 +157,14 @@ class Watched(Fleet):
         return wait_until(lambda: (self.master() not in (None, old)) and self.master(), deadline_s,
                           "another master", [self])
 
-    def wait_replica(self, server, deadline_s=40):
-        def demoted():
-            role = self.says(server, "role")
-            return role and role[0] == "slave" and role[3] == "connected"
+    def wait_settled(self, deadline_s=60):
+        """One master, and all others its replicas (a busy machine may see more than one failover).  The master."""
+        def settled():
+            master = self.master()
+            roles = [self.says(server, "role") for server in self.servers if server is not master]
+            return master if master and all(r and r[0] == "slave" and r[3] == "connected" for r in roles) else None
 
-        wait_until(demoted, deadline_s, f"{server.port} to be a replica", [self])
+        return wait_until(settled, deadline_s, "one master and its replicas", [self])
 
 
 class Cluster(Fleet):
@@ -175,7 +177,7 @@ class Cluster(Fleet):
         if tls:
             settings["tls_cluster"] = "yes"
         for _ in range(masters * (1 + replicas)):
-            node = self.server(place, cluster_enabled="yes", cluster_node_timeout="1000", cluster_port=free_tcp_port(),
+            node = self.server(place, cluster_enabled="yes", cluster_node_timeout="1500", cluster_port=free_tcp_port(),
                                cluster_replica_validity_factor="0", **settings)
             node.name = "node"
         self.settings.update(self.through(*self.members[:masters]))

@@ -2,143 +2,32 @@
  * test_redis_route.c - the door against nodes that say what they are told to say: ASK and MOVED between
  * commands that stand in a row, nodes that cannot be reached, Sentinels that are wrong.  Real clusters
  * are in tests/fault.
- * links: common/redis/redis.c common/redis/redis_ask.c common/redis/redis_calls.c common/redis/redis_cluster.c common/redis/redis_greet.c common/redis/redis_route.c common/redis/redis_sentinel.c common/redis/redis_topology.c common/redis/redis_link.c common/redis/redis_lookup.c common/base/offloop.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/stats/stats.c common/config/secret.c common/base/clock.c common/base/err.c common/base/nodes.c tests/unit/loop.c
+ * links: common/redis/redis.c common/redis/redis_ask.c common/redis/redis_calls.c common/redis/redis_cluster.c common/redis/redis_greet.c common/redis/redis_route.c common/redis/redis_sentinel.c common/redis/redis_topology.c common/redis/redis_link.c common/redis/redis_lookup.c common/base/offloop.c common/redis/redis_refusal.c common/redis/redis_attempt.c common/redis/redis_tls.c common/base/refusal.c common/base/jitter.c common/redis/redis_script.c common/redis/redis_settings.c common/redis/redis_url.c common/redis/redis_wire.c common/stats/stats.c common/config/secret.c common/base/clock.c common/base/err.c common/base/nodes.c tests/unit/loop.c tests/unit/fake_nodes.c
  * libs: hiredis openssl
  */
 #include "common/redis/redis.h"
 
+#include "tests/unit/fake_nodes.h"
 #include "tests/unit/loop.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #define SLOT "6347" /* of {spendd}: */
-#define NODES 3
-
-/* What a node answers to a command that begins so; '@' and a letter stand for a node's port, '@x' for one
- * where nobody listens.  `asking`: behind ASKING, if that makes a difference. */
-struct line {
-    const char *command, *reply, *asking;
-};
-
 struct world {
     struct harness *loop;
     struct redis *redis;
-    int listener[NODES], port[NODES], dead_port;
-    pid_t pid[NODES];
+    struct fake_nodes nodes;
     bool up;
     int ups, downs;
     char order[64], reason[512];
 };
-
-/* --- a node ------------------------------------------------------------------------------------- */
-
-static int listen_somewhere(int *port)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, size), 0);
-    assert_int_equal(listen(fd, 32), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &size), 0);
-    *port = ntohs(at.sin_port);
-    return fd;
-}
-
-/* A command's words with blanks between; false: the end. */
-static bool read_command(FILE *from, char *text, size_t size)
-{
-    char line[256];
-    int words, length;
-
-    text[0] = '\0';
-    if (fgets(line, sizeof line, from) == NULL || sscanf(line, "*%d", &words) != 1)
-        return false;
-    for (int i = 0; i < words; i++) {
-        size_t used = strlen(text);
-
-        if (fgets(line, sizeof line, from) == NULL || sscanf(line, "$%d", &length) != 1)
-            return false;
-        if (i > 0 && used + 1 < size)
-            text[used++] = ' ';
-        for (int j = 0; j < length + 2; j++) {
-            int c = fgetc(from);
-
-            if (j < length && used + 1 < size)
-                text[used++] = (char)c;
-        }
-        text[used] = '\0';
-    }
-    return true;
-}
-
-static void answer(FILE *to, const struct world *w, const char *reply)
-{
-    for (const char *c = reply; *c != '\0'; c++) {
-        if (c[0] == '@') {
-            c++;
-            fprintf(to, "%d", *c == 'x' ? w->dead_port : w->port[*c - 'a']);
-        } else {
-            fputc(*c, to);
-        }
-    }
-    fputs("\r\n", to);
-    fflush(to);
-}
-
-static void serve(int fd, const struct world *w, const struct line *lines)
-{
-    FILE *from = fdopen(fd, "r"), *to = fdopen(dup(fd), "w");
-    char command[1024];
-    bool asking = false;
-
-    while (read_command(from, command, sizeof command)) {
-        const char *reply = "+OK";
-        bool was = asking;
-
-        asking = strcmp(command, "ASKING") == 0;
-        for (const struct line *line = lines; line->command != NULL; line++) {
-            if (strncmp(command, line->command, strlen(line->command)) != 0)
-                continue;
-            reply = was && line->asking != NULL ? line->asking : line->reply;
-            break;
-        }
-        answer(to, w, reply);
-    }
-    _exit(0);
-}
-
-static void start_node(struct world *w, int node, const struct line *lines)
-{
-    w->pid[node] = fork();
-    if (w->pid[node] != 0)
-        return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGCHLD, SIG_IGN);
-    for (;;) {
-        int fd = accept(w->listener[node], NULL, NULL);
-
-        if (fork() == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            serve(fd, w, lines);
-        }
-        close(fd);
-    }
-}
 
 /* --- the client --------------------------------------------------------------------------------- */
 
@@ -157,9 +46,7 @@ static int make_world(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
 
-    for (int i = 0; i < NODES; i++)
-        w->listener[i] = listen_somewhere(&w->port[i]);
-    close(listen_somewhere(&w->dead_port));
+    fake_nodes_init(&w->nodes);
     w->loop = loop_open();
     *state = w;
     return 0;
@@ -171,13 +58,7 @@ static int end_world(void **state)
 
     redis_close(&w->redis);
     loop_close(&w->loop);
-    for (int i = 0; i < NODES; i++) {
-        close(w->listener[i]);
-        if (w->pid[i] > 0) {
-            kill(w->pid[i], SIGKILL);
-            waitpid(w->pid[i], NULL, 0);
-        }
-    }
+    fake_nodes_cleanup(&w->nodes);
     free(w);
     return 0;
 }
@@ -192,7 +73,7 @@ static void open_client(struct world *w, bool cluster, const char *nodes)
 
     text[0] = '\0';
     for (; *nodes != '\0'; nodes++) {
-        snprintf(one, sizeof one, "127.0.0.1:%d,", *nodes == 'x' ? w->dead_port : w->port[*nodes - 'a']);
+        snprintf(one, sizeof one, "127.0.0.1:%d,", *nodes == 'x' ? w->nodes.dead_port : w->nodes.port[*nodes - 'a']);
         strcat(text, one);
     }
     *(cluster ? &options.cluster_nodes : &options.sentinels) = text;
@@ -244,7 +125,7 @@ static void expect_node(const struct world *w, char node)
 {
     char wanted[32];
 
-    snprintf(wanted, sizeof wanted, "127.0.0.1:%d", w->port[node - 'a']);
+    snprintf(wanted, sizeof wanted, "127.0.0.1:%d", w->nodes.port[node - 'a']);
     assert_string_equal(redis_node(w->redis), wanted);
 }
 
@@ -255,17 +136,17 @@ static void expect_node(const struct world *w, char node)
 
 static void asked_in_order(void **state)
 {
-    static const struct line a[] = {{"EXISTS", HAS, NULL},         {"GET {spendd}:1", "+1", NULL},
+    static const struct fake_line a[] = {{"EXISTS", HAS, NULL},         {"GET {spendd}:1", "+1", NULL},
                                     {"GET {spendd}:2", ASK("b"), NULL}, {"GET {spendd}:3", ASK("b"), NULL},
                                     {"GET {spendd}:4", ASK("c"), NULL}, {"GET {spendd}:5", "+5", NULL}, END};
-    static const struct line b[] = {{"GET {spendd}:2", MOVED("a"), "+2"},
+    static const struct fake_line b[] = {{"GET {spendd}:2", MOVED("a"), "+2"},
                                     {"GET {spendd}:3", MOVED("a"), "+3"}, END};
-    static const struct line c[] = {{"GET {spendd}:4", MOVED("a"), "+4"}, END};
+    static const struct fake_line c[] = {{"GET {spendd}:4", MOVED("a"), "+4"}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
-    start_node(w, 2, c);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
+    fake_node_start(&w->nodes, 2, c);
     open_client(w, true, "a");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     get(w, "1212353412155542");
@@ -279,13 +160,13 @@ static void asked_in_order(void **state)
 /* Only what had to go there is lost; the connection stays. */
 static void asked_in_vain(void **state)
 {
-    static const struct line a[] = {{"EXISTS", ASK("x"), NULL}, {"GET {spendd}:1", "+1", NULL},
+    static const struct fake_line a[] = {{"EXISTS", ASK("x"), NULL}, {"GET {spendd}:1", "+1", NULL},
                                     {"GET {spendd}:2", ASK("x"), NULL}, {"GET {spendd}:3", ASK("b"), NULL}, END};
-    static const struct line b[] = {{"GET {spendd}:3", MOVED("a"), "-TRYAGAIN wait"}, END};
+    static const struct fake_line b[] = {{"GET {spendd}:3", MOVED("a"), "-TRYAGAIN wait"}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
     open_client(w, true, "a");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     get(w, "1212313");
@@ -298,15 +179,15 @@ static void asked_in_vain(void **state)
 /* A script goes there too, and once more when it is not known there; its SHA1 of here serves there. */
 static void scripts_are_asked(void **state)
 {
-    static const struct line a[] = {{"EXISTS", HAS, NULL}, {"EVAL #!lua", ASK("b"), NULL},
+    static const struct fake_line a[] = {{"EXISTS", HAS, NULL}, {"EVAL #!lua", ASK("b"), NULL},
                                     {"SCRIPT LOAD", "$40\r\nffffffffffffffffffffffffffffffffffffffff", NULL},
                                     {"EVALSHA", ASK("b"), NULL}, {"GET", "+g", NULL}, END};
-    static const struct line b[] = {{"SCRIPT LOAD", "$40\r\nffffffffffffffffffffffffffffffffffffffff", NULL},
+    static const struct fake_line b[] = {{"SCRIPT LOAD", "$40\r\nffffffffffffffffffffffffffffffffffffffff", NULL},
                                     {"EVALSHA", MOVED("a"), "-NOSCRIPT no"}, {"EVAL #!lua", MOVED("a"), "+s"}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
     open_client(w, true, "a");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     for (int i = 0; i < 3; i++) {
@@ -320,13 +201,13 @@ static void scripts_are_asked(void **state)
 
 static void moved_while_up(void **state)
 {
-    static const struct line a[] = {{"EXISTS", HAS, NULL}, {"GET {spendd}:1", "+1", NULL},
+    static const struct fake_line a[] = {{"EXISTS", HAS, NULL}, {"GET {spendd}:1", "+1", NULL},
                                     {"GET", MOVED("b"), NULL}, END};
-    static const struct line b[] = {{"EXISTS", HAS, NULL}, {"GET", "+b", NULL}, END};
+    static const struct fake_line b[] = {{"EXISTS", HAS, NULL}, {"GET", "+b", NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
     open_client(w, true, "a");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     get(w, "121");
@@ -343,14 +224,14 @@ static void moved_while_up(void **state)
 /* The way to the owner is nobody's business: no word of it, one "up". */
 static void found_quietly(void **state)
 {
-    static const struct line a[] = {{"EXISTS", MOVED("b"), NULL}, END};
-    static const struct line b[] = {{"EXISTS", MOVED("c"), NULL}, END};
-    static const struct line c[] = {{"EXISTS", HAS, NULL}, END};
+    static const struct fake_line a[] = {{"EXISTS", MOVED("b"), NULL}, END};
+    static const struct fake_line b[] = {{"EXISTS", MOVED("c"), NULL}, END};
+    static const struct fake_line c[] = {{"EXISTS", HAS, NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
-    start_node(w, 2, c);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
+    fake_node_start(&w->nodes, 2, c);
     open_client(w, true, "xa");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     expect_node(w, 'c');
@@ -360,10 +241,10 @@ static void found_quietly(void **state)
 /* It takes the connection and says nothing: a third of connect_ms, then the next one. */
 static void a_silent_node_is_passed_over(void **state)
 {
-    static const struct line a[] = {{"EXISTS", HAS, NULL}, END};
+    static const struct fake_line a[] = {{"EXISTS", HAS, NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a); /* nobody serves b's listener */
+    fake_node_start(&w->nodes, 0, a); /* nobody serves b's listener */
     open_client(w, true, "ba");
     assert_true(loop_until(w->loop, is_up, w, 5000));
     expect_node(w, 'a');
@@ -373,14 +254,14 @@ static void a_silent_node_is_passed_over(void **state)
 /* EXISTS forbidden: then the first command finds the owner.  CLUSTER SLOTS forbidden: nothing is learnt. */
 static void few_rights_are_enough(void **state)
 {
-    static const struct line a[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
+    static const struct fake_line a[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
                                     {"GET", MOVED("b"), NULL}, END};
-    static const struct line b[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
+    static const struct fake_line b[] = {{"EXISTS", "-NOPERM no", NULL}, {"CLUSTER", "-NOPERM no", NULL},
                                     {"GET", "+b", NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
     open_client(w, true, "a");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     get(w, "1");
@@ -394,12 +275,12 @@ static void few_rights_are_enough(void **state)
 
 static void nobody_has_it(void **state)
 {
-    static const struct line a[] = {{"EXISTS", MOVED("b"), NULL}, END};
-    static const struct line b[] = {{"EXISTS", MOVED("a"), NULL}, END};
+    static const struct fake_line a[] = {{"EXISTS", MOVED("b"), NULL}, END};
+    static const struct fake_line b[] = {{"EXISTS", MOVED("a"), NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, a);
-    start_node(w, 1, b);
+    fake_node_start(&w->nodes, 0, a);
+    fake_node_start(&w->nodes, 1, b);
     open_client(w, true, "ab");
     assert_true(loop_until(w->loop, is_down, w, 3000));
     assert_non_null(strstr(w->reason, "MOVED " SLOT));
@@ -421,16 +302,16 @@ static void nobody_is_there(void **state)
  * asked for its role: all in one attempt. */
 static void sentinels_that_are_wrong(void **state)
 {
-    static const struct line replica_and_stale[] = {{"SENTINEL", NAMES("a"), NULL},
+    static const struct fake_line replica_and_stale[] = {{"SENTINEL", NAMES("a"), NULL},
                                                     {"ROLE", "*1\r\n$5\r\nslave", NULL}, END};
-    static const struct line unknowing[] = {{"SENTINEL", "*-1", NULL}, END};
-    static const struct line master_and_right[] = {{"SENTINEL", NAMES("c"), NULL}, {"ROLE", "-NOPERM no", NULL},
+    static const struct fake_line unknowing[] = {{"SENTINEL", "*-1", NULL}, END};
+    static const struct fake_line master_and_right[] = {{"SENTINEL", NAMES("c"), NULL}, {"ROLE", "-NOPERM no", NULL},
                                                    {"GET", "+g", NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, replica_and_stale);
-    start_node(w, 1, unknowing);
-    start_node(w, 2, master_and_right);
+    fake_node_start(&w->nodes, 0, replica_and_stale);
+    fake_node_start(&w->nodes, 1, unknowing);
+    fake_node_start(&w->nodes, 2, master_and_right);
     open_client(w, false, "xabc");
     assert_true(loop_until(w->loop, is_up, w, 3000));
     expect_node(w, 'c');
@@ -442,12 +323,12 @@ static void sentinels_that_are_wrong(void **state)
 
 static void sentinels_that_do_not_help(void **state)
 {
-    static const struct line unknowing[] = {{"SENTINEL", "*-1", NULL}, END};
-    static const struct line closed[] = {{"SENTINEL", "-NOAUTH no", NULL}, {"PING", "-NOAUTH no", NULL}, END};
+    static const struct fake_line unknowing[] = {{"SENTINEL", "*-1", NULL}, END};
+    static const struct fake_line closed[] = {{"SENTINEL", "-NOAUTH no", NULL}, {"PING", "-NOAUTH no", NULL}, END};
     struct world *w = *state;
 
-    start_node(w, 0, unknowing);
-    start_node(w, 1, closed);
+    fake_node_start(&w->nodes, 0, unknowing);
+    fake_node_start(&w->nodes, 1, closed);
     open_client(w, false, "ba");
     assert_true(loop_until(w->loop, is_down, w, 3000));
     assert_non_null(strstr(w->reason, "no Sentinel says where m is"));
