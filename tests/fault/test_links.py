@@ -118,7 +118,7 @@ def test_the_answer_to_commit_is_lost_under_load(site, how):
     for _ in range(3):
         there = site.postgres.commits + rng.randrange(1, 5)
         wait_until(lambda: site.postgres.commits >= there, 20, "flushes", site.logs, look_s=0.002)
-        site.postgres.arm_commit(how)
+        site.postgres.arm_commit(how, of="db_flusher")
         wait_until(lambda: site.postgres.armed is None, 20, "a COMMIT", site.logs)
         site.acknowledges(3)
         site.counts_on()

@@ -36,7 +36,7 @@ def test_cut_during_commit(bench, place, how):
     events = generated(300)
     proxy = PostgresProxy(place, bench.pg)
     flusher = bench.ready(through=proxy, database_statement_ms=500, database_socket_timeout_ms=500, **QUICK)
-    proxy.arm_commit(how)
+    proxy.arm_commit(how, of="db_flusher")
     bench.push(*envelopes(events, 30))
     bench.settle()
     assert proxy.acted == 1
@@ -51,7 +51,7 @@ def test_each_commit_cut(bench, place):
     flusher = bench.ready(through=proxy, flush_batches=2, **QUICK)
     bench.push(*envelopes(events, 20))
     for turn in range(8):
-        proxy.arm_commit(("before", "after")[turn % 2])
+        proxy.arm_commit(("before", "after")[turn % 2], of="db_flusher")
         wait_until(lambda: proxy.armed is None or bench.empty(), 20, "a cut", logs=[flusher, proxy])
     proxy.disarm()
     bench.settle()

@@ -250,7 +250,7 @@ def test_the_same_seed_delays_the_same(place, echo):
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------------
 def test_messages_are_found_however_the_stream_is_cut():
-    long = b"Q" + (4 + 200).to_bytes(4, "big") + b"x" * 199 + b"\0"
+    long = b"Q" + (4 + 700).to_bytes(4, "big") + b"x" * 699 + b"\0"
     commit = b"Q" + (11).to_bytes(4, "big") + b"COMMIT\0"
     stream = (16).to_bytes(4, "big") + bytes([0, 3, 0, 0]) + b"user\0\0a\0" + long + commit + b"S\0\0\0\4" + commit
     for size in (1, 2, 3, 5, 7, 64, 1000):
@@ -261,7 +261,7 @@ def test_messages_are_found_however_the_stream_is_cut():
                 found.append((kind, len(body), begin + at))
             at += size
         first = 16 + len(long)
-        assert found == [(b"", 12, 0), (b"Q", 64, 16), (b"Q", 7, first), (b"S", 0, first + 12), (b"Q", 7, first + 17)], size
+        assert found == [(b"", 12, 0), (b"Q", 512, 16), (b"Q", 7, first), (b"S", 0, first + 12), (b"Q", 7, first + 17)], size
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +277,15 @@ def postgres(place):
 def test_the_answer_to_commit(place, postgres, tcp, how):
     proxy = PostgresProxy(place, postgres, tcp=tcp)
     postgres.query("truncate t")
-    connection = psycopg2.connect(proxy.url())
+    connection = psycopg2.connect(proxy.url(), application_name="counted")
     cursor = connection.cursor()
     cursor.execute("insert into t values (1)")
     connection.commit()
-    proxy.arm_commit(how)
+    other = psycopg2.connect(proxy.url(), application_name="other")
+    proxy.arm_commit(how, of="counted")
+    other.cursor().execute("select 1")
+    other.commit()  # not meant
+    other.close()
     cursor.execute("insert into t values (2)")
     if how == "hold":
         threading.Thread(target=lambda: pytest.raises(psycopg2.Error, connection.commit), daemon=True).start()
@@ -293,7 +297,7 @@ def test_the_answer_to_commit(place, postgres, tcp, how):
             connection.commit()
     wait_until(lambda: proxy.open == 0, 5, "the end", [proxy])
     assert postgres.one("select count(*) from t") == (1 if how == "before" else 2)
-    assert (proxy.acted, proxy.armed, proxy.commits) == (1, None, 2)
+    assert (proxy.acted, proxy.armed, proxy.commits) == (1, None, 3)
     with psycopg2.connect(proxy.url()) as fresh:
         fresh.cursor().execute("select 1")
 

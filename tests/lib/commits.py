@@ -5,7 +5,8 @@
     proxy.arm_commit("hold")     as after, but the client's side stays open and silent: its own deadline must end it
     proxy.arm_commit("reset")    as after, with a RST
 
-It acts once, on the next COMMIT: a simple query or a Parse of it, whatever stands around it in the stream.
+It acts once, on the next COMMIT: a simple query or a Parse of it, whatever stands around it in the stream;
+with of="db_flusher" on the next one of a connection whose first message has that word (its application_name).
 Under TLS it carries bytes and knows nothing.
 """
 import os
@@ -21,7 +22,7 @@ class Frames:
     """Cuts one way of a connection into messages: (kind, first bytes of the body, where it begins in the
     data - before 0 when that was in an earlier piece)."""
 
-    KEEP = 64
+    KEEP = 512
 
     def __init__(self, startup):
         self.startup, self.part, self.left = startup, b"", 0
@@ -62,6 +63,7 @@ class Wire:
     def __init__(self):
         self.frames = {UP: Frames(True), DOWN: Frames(False)}
         self.byte_due = self.opaque = False  # one byte answers an SSLRequest; behind an 'S' all is TLS
+        self.hello = b""                     # parameters of the connection: user, database, application_name
         self.awaited = None                  # how to act when COMMIT is answered
 
 
@@ -86,9 +88,9 @@ class PostgresProxy(Proxy):
             return f"postgresql:///{database}?host={self.dir}&user={user}"
         return f"postgresql://{user}@{at[0]}:{at[1]}/{database}"
 
-    def arm_commit(self, how):
+    def arm_commit(self, how, of=""):
         assert how in ASKED, how
-        self._order(self._arm, ("commit", how))
+        self._order(self._arm, ("commit", how, of.encode()))
 
     def begin(self, link):
         link.wire = Wire()
@@ -108,9 +110,10 @@ class PostgresProxy(Proxy):
                 code = struct.unpack("!I", body[:4])[0] if len(body) >= 4 else 0
                 wire.byte_due = code in (SSL, GSS)
                 wire.frames[UP].startup = wire.byte_due
+                wire.hello = body
             elif is_commit(kind, body):
                 self.commits += 1
-                if self.armed and self.armed[0] == "commit":
+                if self.armed and self.armed[0] == "commit" and self.armed[2] in wire.hello:
                     how, self.armed = self.armed[1], None
                     if how == "before":
                         return data[:max(0, begin)], "cut"

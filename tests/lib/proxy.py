@@ -76,7 +76,7 @@ class Proxy:
         self.carried = {UP: 0, DOWN: 0}
         self.armed = None
         self._links, self._sockets = set(), {}
-        self._orders, self._filler, self._not_before = collections.deque(), None, 0.0
+        self._orders, self._filler, self._filler_name, self._not_before = collections.deque(), None, None, 0.0
         self._selector, self._listener = selectors.DefaultSelector(), None
         self._wake, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)[::-1]
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -268,7 +268,7 @@ class Proxy:
                 client, peer = self._listener.accept()
             except AWAY:
                 return
-            if peer == getattr(self, "_filler_name", None):
+            if self._filler_name and peer == self._filler_name:
                 client.close()
                 continue
             self.opened += 1
