@@ -91,7 +91,6 @@ transport() {
     holds $t talk-stale-replica-F1 -DFAULTS=1 -DNFL=1 $none -DSTALE=1
     holds $t talk-read-ahead-flusher-dies-F1 -DFAULTS=1 -DNFL=1 $none -DFCR=1 -DWIPE=1 -DAHEAD=1
     holds $t talk-read-ahead-pgback-F0 -DFAULTS=0 -DNFL=1 -DPGBACK=1 -DAHEAD=1
-    found NoLoss  $t T7-what-is-read-ahead-is-published-with-the-rest -DFAULTS=2 -DNFL=1 $none -DFCR=1 -DEVICT=1 -DAHEAD=1 -DAHEAD_PUBLISHED_TOO
     found NoStuck $t T1-receipts-do-not-name-their-writer -DFAULTS=1 -DNFL=1 $none -DWCR=1 -DRECEIPTS_ANONYMOUS
     found NoStuck $t T2-new-writer-taken-for-the-old -DFAULTS=1 -DNFL=1 $none -DWCR=1 -DWRITER_UNSEEN
     found NoStuck $t T3-nothing-is-asked-for-again -DFAULTS=1 -DNFL=1 $none -DCORRUPT=1 -DNO_AGAIN
@@ -105,6 +104,7 @@ transport_deep() {
     holds $t talk-writer-dies-F1 -DFAULTS=1 -DNFL=1 $none -DWCR=1
     holds $t talk-pgback-two-flushers-F0 -DFAULTS=0 -DPGBACK=1
     holds $t talk-read-ahead-two-flushers-F1 -DFAULTS=1 $none -DFCR=1 -DWIPE=1 -DEVICT=1 -DAHEAD=1
+    found NoLoss  $t T7-what-is-read-ahead-is-published-with-the-rest -DFAULTS=2 -DNFL=1 $none -DFCR=1 -DEVICT=1 -DAHEAD=1 -DAHEAD_PUBLISHED_TOO
     holds $t talk-everything-one-pipe-F2 -DFAULTS=2 -DNFL=1 -DONE_PIPE -DWCR=0
 }
 

@@ -17,6 +17,9 @@
  * the attempt, and the next one is made with ON CONFLICT. */
 static const char *on_conflict(const struct flush *flush, const char *clause)
 {
+#ifdef MUTANT_NO_EVENT_CHECK /* tests/mutants: what was counted before stays in the sums */
+    return clause;
+#endif
     return flush->ask.look_early || flush->ask.load->repeats ? clause : "";
 }
 
@@ -52,7 +55,7 @@ int step_take_insert(struct flush *flush, const struct pg_answer *answer)
 {
     flush->report.rows += answer->affected;
     flush->short_log |= answer->affected != flush->log_rows;
-#ifdef MUTANT_NO_EVENT_CHECK /* tests/mutants: what was counted before stays in the sums */
+#ifdef MUTANT_NO_EVENT_CHECK
     flush->short_log = false;
 #endif
     return 0;
