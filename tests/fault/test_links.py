@@ -38,8 +38,9 @@ class Site:
     def load(self, rate=80):
         """A stream of events until finish_source()."""
         self.turns += 1
-        return Producer(self.instance.ingest, batches(Generator(SEED, f"links{self.turns}").events(10**9), 2), self.outcome,
+        self.producer = Producer(self.instance.ingest, batches(Generator(SEED, f"links{self.turns}").events(10**9), 2), self.outcome,
                         window=12, resend_s=2.0, rate=rate).start()
+        return self.producer
 
     def acknowledges(self, messages=10):
         """Ingest goes on, whatever happens behind it."""
