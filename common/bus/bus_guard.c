@@ -82,12 +82,12 @@ static void read_clients(struct guard *guard)
     struct err err = {""};
 
     if (clients_read(&guard->clients, guard->directory, wall_now(), &removed, &err) < 0) {
-        tell(guard, NEWS_UNREADABLE, "error=\"%s\" kept=%zu", err.text, before);
+        tell(guard, NEWS_UNREADABLE, "error=%s kept=%zu", err.text, before);
         return;
     }
     guard->revoked |= removed;
     if (guard->clients.unreadable > 0)
-        tell(guard, NEWS_UNREADABLE, "error=\"%s\" files=%zu", err.text, guard->clients.unreadable);
+        tell(guard, NEWS_UNREADABLE, "error=%s files=%zu", err.text, guard->clients.unreadable);
     if (first || removed || guard->clients.count != before)
         tell(guard, NEWS_READ, "directory=%s clients=%zu", guard->directory, guard->clients.count);
 }
@@ -130,7 +130,7 @@ static void on_request(void *arg, struct bus_socket *socket, const struct bus_fr
     in = allowed(guard, frames, count, key);
     if (!in) {
         stats_add(harness_stats(guard->bus->harness), METRIC_clients_refused_total, 1);
-        tell(guard, NEWS_REFUSED, "key=\"%s\" address=%.*s", key, (int)frames[5].bytes,
+        tell(guard, NEWS_REFUSED, "key=%s address=%.*s", key, (int)frames[5].bytes,
              (const char *)frames[5].data);
     }
     const struct bus_frame answer[] = {frames[0],
@@ -153,7 +153,7 @@ bool bus_guard_passes(struct bus *bus, const char *key)
     if (guard == NULL || !guard->revoked || (key != NULL && clients_find(&guard->clients, key) != NULL))
         return true;
     stats_add(harness_stats(bus->harness), METRIC_messages_revoked_total, 1);
-    tell(guard, NEWS_REVOKED, "key=\"%.40s\" dropped=message", key != NULL ? key : "");
+    tell(guard, NEWS_REVOKED, "key=%.40s dropped=message", key != NULL ? key : "");
     return false;
 }
 

@@ -16,7 +16,7 @@
 #include "common/bus/bus.h"
 #include "common/curve/certificate.h"
 
-/* What an operator wants to know, as a log line: `event` a word, `text` of key=value.  At most one of a kind
+/* What an operator wants to know, as a log line: `event` a word, `text` its value.  At most one of a kind
  * in a second.  `bad`: somebody was turned away, or the directory cannot be read. */
 typedef void bus_guard_fn(void *arg, bool bad, const char *event, const char *text);
 

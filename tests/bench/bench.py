@@ -1,6 +1,6 @@
 """Every figure of the promise with its limit beside it, from the same run.  No target fails the run.
 
-  bench.py [--json] [ingest] [batch] [sustained] [merge] [latency]      default: all
+  bench.py [--json] [ingest] [batch] [sustained] [merge] [latency] [several]      default: all
 Environment: BENCH_RUNS (3: a figure is the median), BENCH_SECONDS (of sustained load, default 60).
 
 Everything runs on this machine: daemon, Redis, PostgreSQL (fsync on), load generator.  A limit is the
@@ -15,6 +15,7 @@ of `sustained` replays all that spendd wrote for them, transaction by transactio
 rows (or `seen` keys) by COPY + INSERT, the summed rows of spend and spend_daily by COPY + sorted merge,
 into empty tables of the same shape.  No more than REPLAY_MOST events of it: fresh tables favour the limit.
 """
+import concurrent.futures
 import json
 import os
 import resource
@@ -370,7 +371,27 @@ def bench_latency(place):
     stack.close()
 
 
-BENCHES = {"ingest": bench_ingest, "batch": bench_batch, "sustained": bench_sustained, "merge": bench_merge, "latency": bench_latency}
+def bench_several(place):
+    """What a second aggregator costs: CPU seconds, since two of them share a machine's cores with their load."""
+    events, producers, cost = 600_000, 4, {}
+    for count in (1, 2):
+        stack = Stack(place)
+        stack.redis.start()
+        instance = stack.spendd(quick=False, spool__keep_free_percent=1, spool__allow_volatile=True, log__level="warn",
+                                aggregator__processes=count)
+        instance.start(ready=("aggregator", "redis_writer"), deadline_s=60)
+        usage = Usage(instance, stack.redis).begin()
+        with concurrent.futures.ThreadPoolExecutor(producers) as pool:
+            list(pool.map(lambda n: load("ingest", instance.ingest, events=events // producers, per=20, window=200, run=f"p{n}"),
+                          range(producers)))
+        used, bound = usage.end()
+        cost[count] = used["aggregator"] / (events / 1e6) * 1000
+        stack.close()
+    row("CPU of two aggregators for a million events; limit: of one", "<= 1.10 of the limit", cost[2], cost[1], bound, unit=" ms")
+
+
+BENCHES = {"ingest": bench_ingest, "batch": bench_batch, "sustained": bench_sustained, "merge": bench_merge, "latency": bench_latency,
+           "several": bench_several}
 
 
 def main(words):
