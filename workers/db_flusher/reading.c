@@ -236,6 +236,7 @@ static void ask(struct flusher *f)
     };
 
     f->reading.asked = true;
+    queue_hold(&f->queue, reading_hold, f); /* answered before the queue is read */
     queue_peek(&f->queue, &part, ahead ? on_piece_ahead : on_piece, f);
 }
 
