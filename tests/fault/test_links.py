@@ -71,6 +71,19 @@ def site(place):
 HANGS = {"half_open", "half_open_up", "half_open_down", "freeze", "blackhole"}
 
 
+@pytest.fixture(autouse=True)
+def calm(request):
+    """A test that fails leaves no fault and no stream of events to the next one."""
+    yield
+    site = request.node.funcargs.get("site")
+    if site is not None:
+        for proxy in (site.redis, site.postgres):
+            proxy.disarm()
+            proxy.set("pass")
+        site.producer.finish_source()
+        site.producer.wait(40, site.logs)
+
+
 @pytest.mark.parametrize("store", ["redis", "postgres"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_link_fails_under_load(site, store, fault):
