@@ -65,7 +65,12 @@ class Chaos:
         self._again(lambda instance: instance.kill_all())
 
     def restart_instance(self, _):
-        self._again(lambda instance: instance.stop())
+        """Asked to leave; what a supervisor that died before it has left behind may still be draining."""
+        def leave(instance):
+            instance.process.terminate()
+            instance.process.wait(patient(30))
+
+        self._again(leave)
 
     def reload(self, rng):
         instance = rng.choice(self.instances)
