@@ -13,7 +13,6 @@
 
 #include "common/base/log.h"
 #include "common/config/config.h"
-#include "common/config/mask.h"
 #include "common/config/relations.h"
 #include "supervisor/keys.h"
 #include "supervisor/reload.h"
@@ -59,12 +58,10 @@ static void say_relation(void *arg, const char *path, const char *text)
 
 static void shown(const struct settings *settings, const struct setting *setting, char *text, size_t size)
 {
-    char value[VALUE_BYTES], masked[VALUE_BYTES];
+    char value[VALUE_BYTES];
 
-    settings_get(settings, setting, value, sizeof value);
-    if (setting->kind == SETTING_SECRET)
-        secret_mask(value, masked, sizeof masked);
-    snprintf(text, size, "%.79s", setting->kind == SETTING_SECRET ? masked : value);
+    config_value(settings, setting, value, sizeof value);
+    snprintf(text, size, "%.79s", value);
 }
 
 static void say_setting(const struct reload *reload, const struct settings *after,

@@ -9,7 +9,9 @@
 #include "supervisor/orders.h"
 
 #include "common/base/log.h"
+#include "common/config/config.h"
 #include "supervisor/apply.h"
+#include "supervisor/reload.h"
 #include "supervisor/supervisor.h"
 
 #include <stdarg.h>
@@ -205,6 +207,26 @@ static void act_loglevel(struct supervisor *supervisor, struct slot *from, const
                  of_config ? supervisor->settings.log_level : order->argument);
 }
 
+/* What the daemon runs with now; what waits for a restart of spendd is not in it. */
+static void act_config(struct supervisor *supervisor, struct slot *from, const struct msg_order *order)
+{
+    static const char *const applies[] = {
+        [APPLY_LIVE] = "live", [APPLY_WORKER] = "worker", [APPLY_FULL] = "full"};
+
+    for (size_t i = 0; i < settings_count; i++) {
+        const struct setting *setting = &settings_table[i];
+        struct msg record = {.kind = MSG_order_config, .order_config = {.ticket = order->ticket}};
+        struct msg_order_config *row = &record.order_config;
+
+        snprintf(row->name, sizeof row->name, "%s", setting->path);
+        snprintf(row->apply, sizeof row->apply, "%s", applies[setting->apply]);
+        config_value(&supervisor->settings, setting, row->value, sizeof row->value);
+        reload_reader_names(setting, row->workers, sizeof row->workers);
+        slot_send(from, &record);
+    }
+    order_answer(from, order->ticket, 200, "%s", "");
+}
+
 static void act_drain(struct supervisor *supervisor, struct slot *from, const struct msg_order *order)
 {
     log_info("order", "verb=drain");
@@ -227,6 +249,7 @@ static const struct order orders[] = {
     {.verb = "stop", .target = true, .wait = true, .act = act_stop},
     {.verb = "restart", .target = true, .wait = true, .act = act_restart},
     {.verb = "reload", .dry_run = true, .act = apply_order},
+    {.verb = "config", .draining = true, .act = act_config},
     {.verb = "loglevel", .target = true, .argument = true, .draining = true, .act = act_loglevel},
     {.verb = "drain", .wait = true, .draining = true, .act = act_drain},
     {.verb = "pause", .target = true, .argument = true, .draining = true, .tell = pause_order},

@@ -276,12 +276,24 @@ static void print_string(const char *value, FILE *to)
     fputc('"', to);
 }
 
-static void print_value(const struct settings *settings, const struct setting *setting, FILE *to)
+void config_value(const struct settings *settings, const struct setting *setting, char *text,
+                  size_t size)
 {
-    char value[VALUE_BYTES], masked[VALUE_BYTES];
-    long long number;
+    char value[VALUE_BYTES];
 
     settings_get(settings, setting, value, sizeof value);
+    if (setting->kind == SETTING_SECRET)
+        secret_mask(value, text, size);
+    else
+        snprintf(text, size, "%s", value);
+}
+
+static void print_value(const struct settings *settings, const struct setting *setting, FILE *to)
+{
+    char value[VALUE_BYTES];
+    long long number;
+
+    config_value(settings, setting, value, sizeof value);
     switch (setting->kind) {
     case SETTING_INT:
         number = strtoll(value, NULL, 10);
@@ -291,9 +303,6 @@ static void print_value(const struct settings *settings, const struct setting *s
         fputs(value, to);
         return;
     case SETTING_SECRET:
-        secret_mask(value, masked, sizeof masked);
-        print_string(masked, to);
-        return;
     case SETTING_TEXT:
     case SETTING_CHOICE:
         print_string(value, to);

@@ -19,6 +19,10 @@ typedef void config_say_fn(void *arg, const char *line);
 int config_load(const char *path, struct settings *settings, unsigned *given, config_say_fn *say,
                 void *arg) MUST_CHECK;
 
+/* A setting's value as it may be shown: a secret is masked. */
+void config_value(const struct settings *settings, const struct setting *setting, char *text,
+                  size_t size);
+
 /* The effective file: every setting, secrets masked.  Loading it again prints the same. */
 void config_print(const struct settings *settings, FILE *to);
 

@@ -135,10 +135,22 @@ def test_strangers_are_refused(instance, socket):
     assert next(row for row in stats if row["name"] == "admin_refused_total")["total"] >= 5
 
 
-def test_secrets_are_masked(instance):
-    for words in (["config"], ["--json", "config"]):
-        text = spendctl(instance, *words).stdout
-        assert "redis.url" in text and "unix://" not in text and "redis://" not in text
+def test_config_is_the_printed_configuration(instance):
+    """What --print-config says of the file, the running daemon says of itself: every setting, secrets masked."""
+    rows = json.loads(spendctl(instance, "--json", "config").stdout)["settings"]
+    assert "redis.url" in spendctl(instance, "config").stdout
+    printed, group = {}, ""
+    for line in subprocess.run([instance.program(), "--config", instance.config, "--print-config"], capture_output=True,
+                               text=True, check=True).stdout.splitlines():
+        if line.endswith("{"):
+            group = line.split(":")[0] + "."
+        elif line == "};":
+            group = ""
+        else:
+            name, _, value = line.strip().rstrip(";").partition(" = ")
+            printed[group + name] = value.removesuffix("L").strip('"')
+    assert {row["name"]: row["value"] for row in rows} == printed and len(printed) > 80
+    assert {row["apply"] for row in rows} == {"live", "worker", "full"}
 
 
 def test_no_daemon_is_exit_three(instance):

@@ -5,6 +5,7 @@
  * become one array:
  *   {"workers": [{"worker", "state", "text"}],                           order_worker
  *    "settings": [{"setting", "outcome", "workers", "before", "after"}],  order_setting
+ *    "settings": [{"name", "value", "apply", "workers"}],                 order_config
  *    "errors": ["..."],                                                   order_error
  *    "text": "..." or, where the status is no 200, "error": "..."}        order_done
  * The supervisor is on the same machine and answers at once; an answer that does not come is said to be
@@ -119,6 +120,17 @@ static void add_setting(struct place *place, const struct msg_order_setting *row
     json_end(place->out);
 }
 
+static void add_config(struct place *place, const struct msg_order_config *row)
+{
+    open_array(place, MSG_order_config, "settings");
+    json_object(place->out);
+    json_put_text(place->out, "name", row->name);
+    json_put_text(place->out, "value", row->value);
+    json_put_text(place->out, "apply", row->apply);
+    json_put_text(place->out, "workers", row->workers);
+    json_end(place->out);
+}
+
 static void add_error(struct place *place, const struct msg_order_error *row)
 {
     open_array(place, MSG_order_error, "errors");
@@ -140,6 +152,8 @@ static bool ticket_of(const struct msg *record, uint32_t *ticket)
         *ticket = record->order_worker.ticket;
     else if (record->kind == MSG_order_setting)
         *ticket = record->order_setting.ticket;
+    else if (record->kind == MSG_order_config)
+        *ticket = record->order_config.ticket;
     else if (record->kind == MSG_order_error)
         *ticket = record->order_error.ticket;
     else if (record->kind == MSG_order_done)
@@ -160,6 +174,8 @@ void orders_record(struct orders *orders, const struct msg *record)
         add_worker(place, &record->order_worker);
     else if (record->kind == MSG_order_setting)
         add_setting(place, &record->order_setting);
+    else if (record->kind == MSG_order_config)
+        add_config(place, &record->order_config);
     else if (record->kind == MSG_order_error)
         add_error(place, &record->order_error);
     else
