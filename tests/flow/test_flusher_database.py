@@ -12,7 +12,7 @@ from lib.commits import PostgresProxy
 from lib.lone import Bench, by_id, envelopes, generated
 from lib.waiting import wait_until
 
-QUICK = {"database_backoff_max_ms": 100}
+QUICK = {"database_backoff_max_ms": 100, "database_backoff_slow_max_ms": 300}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import atexit
 import glob
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -22,10 +23,24 @@ from . import processes
 from .waiting import tail_of, wait_until
 
 
+_ports = []
+
+
 def free_tcp_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is this process' own until it ends.  Out of the range from which the kernel takes ports for
+    outgoing connections (with a cluster's second one, 10000 higher), and locked against tests beside us by a name."""
+    for port in random.SystemRandom().sample(range(12000, 22000), 5000):
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lock.bind(f"\0spendd-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _ports.append(lock)
+        return port
+    raise RuntimeError("no free port from 12000 to 21999")
 
 
 def postgres_bin():
