@@ -186,7 +186,9 @@ const char *status_unready(const struct status_seen *seen, char *text, size_t si
         int found = roster_find(row->worker);
         bool gated = found >= 0 && roster_table[found].gate != GATE_NONE;
 
-        if (strcmp(row->state, "READY") == 0 || (gated && strcmp(row->state, "HELD") == 0))
+        /* Behind a closed gate it is held, or on its way there. */
+        if (strcmp(row->state, "READY") == 0 ||
+            (gated && (!seen->snapshot.database_open || strcmp(row->state, "HELD") == 0)))
             continue;
         snprintf(text, size, "%s.%u is %s", row->worker, row->index, row->state);
         return text;
