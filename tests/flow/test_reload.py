@@ -102,7 +102,7 @@ def test_live_bounds_of_ingest(stack):
 def test_live_bounds_of_the_queue(stack):
     """Nobody drains: the queue's bound holds pushes back when it is lowered, and lets them go when it is raised."""
     instance = stack.spendd().start(ready=WORKERS)
-    assert instance.ask("stop", "db_flusher")[0] == 200
+    assert instance.ctl("--timeout", "20", "stop", "db_flusher", "--wait", timeout_s=30).returncode == 0  # its last flush is over
     outcome = Producer(instance.ingest, batches(Generator(6, "queue").events(600), 100)).start().wait(20, stack.logs)
     wait_until(lambda: instance.status()["queue"]["bytes"] > 65536, 20, "a queue", stack.logs)
     assert reload(instance, redis__queue_bytes=65536)[0] == 200
