@@ -14,6 +14,12 @@ def _openssl(*words):
     subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+def _new_openssl():
+    """One that is told both ends of a certificate's time, and refuses an end before its beginning (3.4 and later)."""
+    shown = subprocess.run(["openssl", "x509", "-help"], capture_output=True, text=True, check=False)
+    return "-not_after" in shown.stderr + shown.stdout
+
+
 class Authority:
     def __init__(self, directory, name="authority"):
         self.dir, self.name, self._count = directory, name, 0
@@ -34,9 +40,14 @@ class Authority:
             file.write(f"subjectAltName={names or 'DNS:' + host}\n")
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={host}",
                  "-keyout", key, "-out", request)
-        # A negative number of days is what both old and new versions of openssl take for the past.
-        _openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key, "-set_serial",
-                 str(self._count), "-extfile", extensions, "-days", "-1" if expired else "30", "-out", certificate)
+        words = ["x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self._key, "-set_serial", str(self._count),
+                 "-extfile", extensions, "-out", certificate]
+        if not expired:
+            _openssl(*words, "-days", "30")
+        elif _new_openssl():
+            _openssl(*words, "-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
+        else:
+            _openssl(*words, "-days", "-1")
         os.chmod(certificate, 0o644)
         if owner is not None:
             os.chown(key, owner, owner)
