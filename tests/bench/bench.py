@@ -189,7 +189,7 @@ def bench_batch(place):
     parse = median(lambda n: load("parse", events=events, per=100))["per_second"]
     with tempfile.TemporaryDirectory(dir=place.root) as directory:
         disk = median(lambda n: load("write", os.path.join(directory, "f"), events=events, per=100))["per_second"]
-    ingest(place, "acked events/s, 100 per message", ">= 400,000", 100, events, 256,
+    ingest(place, "acked events/s, 100 per message", ">= 400,000", 100, events, 1024,
            [("JSON parse alone", parse), ("write + fdatasync", disk)])
 
 
