@@ -29,7 +29,7 @@ LDFLAGS  += $(LDFLAGS_$(MODE))
 # --- what there is -------------------------------------------------------------------------------
 row       = $(shell sed -n 's/^WORKER.$(1),[^"]*"\([^"]*\)".*/\1/p' workers/roster.def)
 WORKERS  := $(shell sed -n 's/^WORKER.\([a-z_]*\),.*/\1/p' workers/roster.def)
-ROOM_LIBS := libzmq yajl libsodium hiredis libpq libconfig openssl
+ROOM_LIBS := libzmq yajl libsodium hiredis libpq libconfig openssl libcurl
 
 COMMON_SRC := $(wildcard common/*/*.c)
 COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)

@@ -28,6 +28,7 @@ build | libsodium-dev    | libsodium-devel      | keyed hashes, SHA-256, random 
 build | libhiredis-dev   | hiredis-devel        | Redis protocol
 build | libssl-dev       | openssl-devel        | TLS to Redis (the hiredis of Debian 12 has none)
 build | libpq-dev        | libpq-devel          | PostgreSQL client
+build | libcurl4-openssl-dev | libcurl-devel    | health checks of models over HTTP(S), on the same TLS as Redis
 build | libconfig-dev    | libconfig-devel      | the configuration file
 run   | redis-server     | valkey-compat-redis  | a private Redis for the demo and the tests
 run   | postgresql       | postgresql-server    | a private PostgreSQL for the demo and the tests

@@ -112,7 +112,7 @@ def check_reach(found):
     if not sources:
         return
     flags = subprocess.run(
-        ["pkg-config", "--cflags", "libzmq", "yajl", "hiredis", "libpq", "libconfig", "openssl"],
+        ["pkg-config", "--cflags", "libzmq", "yajl", "hiredis", "libpq", "libconfig", "openssl", "libcurl"],
         capture_output=True, text=True).stdout.split()
     out = subprocess.run(["gcc", "-MM", "-D_GNU_SOURCE", "-I.", *flags, *sources],
                          capture_output=True, text=True)

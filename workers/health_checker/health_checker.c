@@ -14,6 +14,8 @@
 #include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
+#include "common/json/json_put.h"
+#include "workers/health_checker/face.h"
 #include "workers/health_checker/pace.h"
 #include "workers/health_checker/probe.h"
 
@@ -37,6 +39,7 @@ struct checked {
     struct timer *due;
     bool ever; /* a probe has ended */
     struct verdict last;
+    wall_t since;    /* this is what it has said */
     unsigned scarce; /* refusals in a row that said so */
 };
 
@@ -44,6 +47,7 @@ struct health_checker {
     struct harness *harness;
     struct probe_database *database;
     struct probe_redis *redis;
+    struct face *face;
     struct checked checked[STORES];
     bool gate_open;
     mono_t idle_due; /* the database's long pause is over */
@@ -113,14 +117,16 @@ static void on_due(void *arg)
 
 /* --- what came of it
  * ------------------------------------------------------------------------------------ */
+static bool same_as_before(const struct checked *checked, const struct verdict *verdict)
+{
+    return checked->ever && checked->last.passed == verdict->passed &&
+           strcmp(checked->last.detail, verdict->detail) == 0;
+}
+
 static void tell_human(const struct checked *checked, const struct verdict *verdict)
 {
     const char *store = store_names[checked->store];
-    bool same = checked->ever && checked->last.passed == verdict->passed &&
-                strcmp(checked->last.detail, verdict->detail) == 0;
 
-    if (same)
-        return;
     if (!verdict->passed)
         log_warn("probe_failed", "store=%s detail=\"%s\"", store, verdict->detail);
     else if (verdict->risky)
@@ -154,7 +160,11 @@ static void on_done(void *arg, const struct verdict *verdict)
     struct health_checker *checker = checked->checker;
     char database[80], redis[80];
 
-    tell_human(checked, verdict);
+    if (!same_as_before(checked, verdict)) {
+        tell_human(checked, verdict);
+        checked->since = wall_now();
+        face_changed(checker->face);
+    }
     checked->last = *verdict;
     checked->ever = true;
     checked->scarce = verdict->scarce ? checked->scarce + 1 : 0;
@@ -165,6 +175,43 @@ static void on_done(void *arg, const struct verdict *verdict)
     in_a_word(&checker->checked[STORE_REDIS], redis);
     harness_status(checker->harness, "database %s, redis %s", database, redis);
     timer_in_ms(checked->due, pause_ms(checked));
+}
+
+/* --- what the others are told: face.h ----------------------------------------------------------------- */
+
+static void write_probes(const struct health_checker *checker, struct json_out *out)
+{
+    json_key(out, "probes");
+    json_array(out);
+    for (size_t i = 0; i < STORES; i++) {
+        const struct checked *checked = &checker->checked[i];
+
+        json_object(out);
+        json_put_text(out, "store", store_names[i]);
+        json_put_bool_if(out, "passed", checked->ever, checked->last.passed);
+        json_put_text(out, "detail", checked->ever ? checked->last.detail : "not probed yet");
+        json_put_number_if(out, "since_ms", checked->ever, checked->since.micros / 1000);
+        json_end(out);
+    }
+    json_end(out);
+}
+
+static void write_document(void *arg, struct json_out *out)
+{
+    struct health_checker *checker = arg;
+
+    json_key(out, "shared_status");
+    json_object(out);
+    json_put_bool(out, "shared_health_check_enabled", false);
+    json_put_text(out, "message", "Shared health check is not enabled");
+    json_end(out);
+    write_probes(checker, out);
+    json_key(out, "models");
+    json_array(out);
+    json_end(out);
+    json_key(out, "stores");
+    json_array(out);
+    json_end(out);
 }
 
 /* The gate has moved: what was a long pause may have to be a short one. */
@@ -190,6 +237,7 @@ static void health_checker_close(void *self)
         harness_untimer(&checker->checked[i].due);
     probe_database_free(&checker->database);
     probe_redis_free(&checker->redis);
+    face_free(&checker->face);
     free(checker);
 }
 
@@ -216,6 +264,12 @@ static void *health_checker_open(struct harness *harness, int *code, struct err 
         probe_database_new(harness, on_done, &checker->checked[STORE_DATABASE], err);
     checker->redis = probe_redis_new(harness, on_done, &checker->checked[STORE_REDIS], err);
     if (checker->database == NULL || checker->redis == NULL) {
+        health_checker_close(checker);
+        return NULL;
+    }
+    *code = EXIT_TEMPORARY;
+    checker->face = face_new(harness, write_document, checker, err);
+    if (checker->face == NULL) {
         health_checker_close(checker);
         return NULL;
     }
