@@ -109,9 +109,10 @@ demo: ## packages, build, then a private Redis and PostgreSQL and a stream of ev
 # tests/unit/test_NAME.c says on its lines "links: path.c ..." and "libs: pkg ..." what it is linked with.
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_EXE := $(UNIT_SRC:%.c=$(BUILD)/%)
-# log.c brings its parts along.
+# log.c and stats.c bring their parts along.
 LOG_PARTS := common/base/log.c common/base/log_fields.c common/base/log_limit.c common/base/utf8.c common/base/clock.c
-links = $(sort $(patsubst common/base/log.c,$(LOG_PARTS),$(shell sed -n 's/^ \* links: *//p' tests/unit/$(1).c)))
+STATS_PARTS := common/stats/stats.c common/stats/tables.c
+links = $(sort $(patsubst common/base/log.c,$(LOG_PARTS),$(patsubst common/stats/stats.c,$(STATS_PARTS),$(shell sed -n 's/^ \* links: *//p' tests/unit/$(1).c))))
 define unit_rule
 $(BUILD)/tests/unit/$(1): $(BUILD)/tests/unit/$(1).o $(patsubst %.c,$(BUILD)/%.o,$(call links,$(1)))
 	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs cmocka $(shell sed -n 's/^ \* libs: *//p' tests/unit/$(1).c)) -lpthread)

@@ -43,6 +43,9 @@ test  | spin             | spin                 | checks the model of the custod
 test  | pgbouncer        | pgbouncer            | the flusher through a pooler in transaction mode
 test  | openssl          | openssl              | certificates for tests of TLS
 test  | iproute2         | iproute              | network namespaces: links that fall silent in the kernel (as root)
+test  | prometheus       | golang-github-prometheus | promtool checks the metrics, rules and alerts
+test  | python3-prometheus-client | python3-prometheus_client | the official parser reads the metrics
+test  | chromium         | chromium-headless    | the page is looked at in a real browser
 asan  | -                | libasan              | runs under AddressSanitizer
 asan  | -                | libubsan             | runs under the undefined-behaviour sanitizer
 dev   | clang-format     | clang-tools-extra    | make format

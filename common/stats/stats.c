@@ -1,5 +1,5 @@
 /*
- * stats.c - pages of counters in sealed shared memory.  See stats.h.
+ * stats.c - pages of counters and histograms in sealed shared memory.  See stats.h.
  *
  * A page is a memfd of fixed size, sealed against growing and shrinking, so that a reader that mapped
  * it never meets SIGBUS whatever the writer does.  Values are 64-bit relaxed atomics: a figure is never
@@ -18,20 +18,15 @@
 
 #define PAGE_MAGIC 0x3153544154534453LL /* "SDSTATS1" */
 
+struct cells {
+    _Atomic int64_t cell[HISTOGRAM_BOUNDS_MAX + 1], sum_us;
+};
+
 struct stats_page {
     int64_t magic;
     int64_t metrics;
     _Atomic int64_t values[METRICS];
-};
-
-const struct metric_info metrics_table[METRICS] = {
-#define COUNTER METRIC_COUNTER
-#define GAUGE METRIC_GAUGE
-#define METRIC(name, kind, help) [METRIC_##name] = {#name, kind, help},
-#include "common/stats/metrics.def"
-#undef METRIC
-#undef COUNTER
-#undef GAUGE
+    struct cells histograms[HISTOGRAMS];
 };
 
 int stats_create(const char *name, struct err *err)
@@ -106,4 +101,51 @@ void stats_set(struct stats_page *page, enum metric metric, int64_t value)
 int64_t stats_get(const struct stats_page *page, enum metric metric)
 {
     return atomic_load_explicit(&page->values[metric], memory_order_relaxed);
+}
+
+void histogram_collect(struct histogram *histogram, enum histogram_id id, int64_t us)
+{
+    const struct histogram_info *info = &histograms_table[id];
+    size_t cell = 0;
+
+    while (cell < info->count && us > info->bounds[cell])
+        cell++;
+    histogram->cell[cell]++;
+    histogram->sum_us += us > 0 ? us : 0;
+}
+
+void stats_observe_all(struct stats_page *page, enum histogram_id id, const struct histogram *seen)
+{
+    struct cells *cells = &page->histograms[id];
+
+    for (size_t i = 0; i <= histograms_table[id].count; i++)
+        if (seen->cell[i] > 0)
+            atomic_fetch_add_explicit(&cells->cell[i], seen->cell[i], memory_order_relaxed);
+    atomic_fetch_add_explicit(&cells->sum_us, seen->sum_us, memory_order_relaxed);
+}
+
+void stats_observe(struct stats_page *page, enum histogram_id id, int64_t us)
+{
+    struct histogram one = {.sum_us = 0};
+
+    histogram_collect(&one, id, us);
+    stats_observe_all(page, id, &one);
+}
+
+void stats_histogram(const struct stats_page *page, enum histogram_id id, struct histogram *sum)
+{
+    const struct cells *cells = &page->histograms[id];
+
+    for (size_t i = 0; i <= histograms_table[id].count; i++)
+        sum->cell[i] += atomic_load_explicit(&cells->cell[i], memory_order_relaxed);
+    sum->sum_us += atomic_load_explicit(&cells->sum_us, memory_order_relaxed);
+}
+
+int64_t histogram_count(const struct histogram *histogram)
+{
+    int64_t count = 0;
+
+    for (size_t i = 0; i <= HISTOGRAM_BOUNDS_MAX; i++)
+        count += histogram->cell[i];
+    return count;
 }

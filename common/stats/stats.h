@@ -1,5 +1,5 @@
 /*
- * stats.h - counters and gauges in shared memory, one page per worker instance.
+ * stats.h - counters, gauges and histograms in shared memory, one page per worker instance.
  *
  * The supervisor makes a page (memfd) before a worker's first start and hands the same one to each of
  * its successors, so counters never go back.  One writer, any number of readers; each value is one
@@ -10,25 +10,9 @@
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
+#include "common/stats/tables.h"
 
 #include <stdint.h>
-
-enum metric {
-#define METRIC(name, kind, help) METRIC_##name,
-#include "common/stats/metrics.def"
-#undef METRIC
-    METRICS
-};
-
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
-
-struct metric_info {
-    const char *name;
-    enum metric_kind kind;
-    const char *help;
-};
-
-extern const struct metric_info metrics_table[METRICS];
 
 struct stats_page;
 
@@ -43,5 +27,22 @@ void stats_unmap(const struct stats_page *page); /* NULL: nothing */
 void stats_add(struct stats_page *page, enum metric metric, int64_t amount); /* counters: amount >= 0 */
 void stats_set(struct stats_page *page, enum metric metric, int64_t value);  /* gauges */
 int64_t stats_get(const struct stats_page *page, enum metric metric);
+
+/* Each bound counts what is at most that and above the one before; the cell behind the last bound what
+ * is above all of them.  A time below 0 (a clock was set) counts as 0. */
+struct histogram {
+    int64_t cell[HISTOGRAM_BOUNDS_MAX + 1];
+    int64_t sum_us;
+};
+
+void stats_observe(struct stats_page *page, enum histogram_id id, int64_t us);
+
+/* Many at once: collected here at no more than an addition each, then added to the page. */
+void histogram_collect(struct histogram *histogram, enum histogram_id id, int64_t us);
+void stats_observe_all(struct stats_page *page, enum histogram_id id, const struct histogram *seen);
+
+/* Adds what the page has of it to `sum`. */
+void stats_histogram(const struct stats_page *page, enum histogram_id id, struct histogram *sum);
+int64_t histogram_count(const struct histogram *histogram);
 
 #endif

@@ -29,7 +29,15 @@ def _str(text):
 
 def _metrics():
     with open(os.path.join(ROOT, "common/stats/metrics.def"), encoding="utf-8") as file:
-        return [line.split("(")[1].split(",")[0] for line in file if line.startswith("METRIC(")]
+        return re.findall(r"^(?:METRIC|LANE|PART)\((\w+)", file.read(), re.M)
+
+
+def _histogram_bytes():
+    """What stands behind the counters of a page: room for all bounds, what is above them, and the sum, of each."""
+    with open(os.path.join(ROOT, "common/stats/histograms.def"), encoding="utf-8") as file:
+        histograms = len(re.findall(r"^HISTOGRAM\(", file.read(), re.M))
+    with open(os.path.join(ROOT, "common/stats/tables.h"), encoding="utf-8") as file:
+        return 8 * histograms * (int(re.search(r"HISTOGRAM_BOUNDS_MAX (\d+)", file.read()).group(1)) + 2)
 
 
 def _defaults():
@@ -51,7 +59,8 @@ class LoneFlusher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line = ours
         self.page = os.memfd_create("page", 0)
-        os.write(self.page, struct.pack("<qq", PAGE_MAGIC, len(self.metrics)) + bytes(8 * len(self.metrics)))
+        os.write(self.page, struct.pack("<qq", PAGE_MAGIC, len(self.metrics)) +
+                 bytes(8 * len(self.metrics) + _histogram_bytes()))
         for field, value in given.items():
             value = str(value).lower() if isinstance(value, bool) else str(value)
             ours.send(bytes([SETTING]) + _str(field) + _str(value))

@@ -13,6 +13,7 @@
 static const char *const kind_names[] = {
     [METRIC_COUNTER] = "counter",
     [METRIC_GAUGE] = "gauge",
+    [METRIC_SINCE] = "gauge",
 };
 
 int64_t figures_sum(const struct harness *harness, enum metric metric)

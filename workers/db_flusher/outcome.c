@@ -76,7 +76,7 @@ static void count_report(struct flusher *f, const struct flush_report *report)
     flusher_count(f, METRIC_events_dead_total, report->dead);
     flusher_count(f, METRIC_rows_written_total, report->rows);
     if (f->load.oldest && report->applied)
-        stats_set(harness_stats(f->harness), METRIC_ledger_lag_ms,
+        stats_set(harness_stats(f->harness), METRIC_flush_oldest_event_ms,
                   (wall_now().micros - f->load.oldest) / 1000);
     log_debug("flush_committed", "applied=%lld skipped=%lld counted=%lld known=%lld rows=%lld",
               (long long)report->applied, (long long)report->skipped, (long long)report->counted,

@@ -1,0 +1,49 @@
+"""What is shipped to look at: the exposition as promtool and the official parser read it.
+
+The unit test test_exposition leaves the text that it rendered in the file that EXPOSITION_TEXT names.
+"""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from lib import daemon
+
+
+def rendered(tmp_path):
+    """Both text forms, from the renderer itself."""
+    program = os.path.join(daemon.BUILD, "tests/unit/test_exposition")
+    if not os.path.exists(program):
+        pytest.skip("tests/unit/test_exposition is not built: make unit")
+    paths = tmp_path / "text", tmp_path / "openmetrics"
+    env = {**os.environ, "EXPOSITION_TEXT": str(paths[0]), "EXPOSITION_OPENMETRICS": str(paths[1])}
+    subprocess.run([program], env=env, check=True, capture_output=True, timeout=60)
+    return [path.read_text() for path in paths]
+
+
+def promtool(*words, text=None):
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool: Debian's package prometheus has it")
+    return subprocess.run(["promtool", *words], input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_promtool_accepts_the_exposition(tmp_path):
+    done = promtool("check", "metrics", text=rendered(tmp_path)[0])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_official_parser_reads_both_forms(tmp_path):
+    parser = pytest.importorskip("prometheus_client.parser", reason="Debian's package python3-prometheus-client")
+    from prometheus_client.openmetrics import parser as openmetrics  # noqa: PLC0415
+    text, newer = rendered(tmp_path)
+    samples = {(sample.name, tuple(sample.labels.items())): sample.value
+               for family in parser.text_string_to_metric_families(text) for sample in family.samples}
+    assert samples["spendd_ingest_events_total", (("outcome", "accepted"),)] == 7
+    assert samples["spendd_ledger_lag_seconds", ()] == 2.5
+    assert samples["spendd_build_info", (("version", "0.1.0"), ("build", 'a"b\\c\nd'))] == 1
+    types = {family.name: family.type for family in openmetrics.text_string_to_metric_families(newer)}
+    assert types["spendd_build"] == "info"
+    assert types["spendd_ingest_events"] == "counter"
+    assert types["spendd_flush_seconds"] == "histogram"
+    assert types["litellm_redis_spend_update_queue_size"] == "gauge"
