@@ -11,7 +11,12 @@ PKG_CONFIG ?= pkg-config
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Wstrict-prototypes -Wmissing-prototypes
 # A mutant is broken on purpose: what it leaves unused is no error.
 WARNINGS += $(if $(CI),$(if $(MUTANT),,-Werror))
-HARDENING := -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 -fPIE
+# A distribution's own flags come in CPPFLAGS, CFLAGS and LDFLAGS of the environment; what they say of
+# _FORTIFY_SOURCE stands.
+FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2)
+HARDENING := -fstack-protector-strong -fstack-clash-protection $(FORTIFY) -fPIE
+# No path of the machine that builds is in what it builds: the same sources are the same bytes anywhere.
+HARDENING += -ffile-prefix-map=$(CURDIR)=.
 LINK_HARDENING := -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed
 
 CFLAGS_release := -O2 -g $(HARDENING)
@@ -191,29 +196,56 @@ $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh: packaging/ma
 	@mkdir -p $(@D)
 	$(COMMANDS_AWK) -v as=$(subst .,,$(suffix $@)) common/admin/commands.def > $@
 
+MAN := spendctl.1
 .PHONY: man
-man: $(BUILD)/man/spendctl.1 $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## spendctl's manual page, and completion for bash and zsh
+man: $(MAN:%=$(BUILD)/man/%) $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## spendctl's manual page, and completion for bash and zsh
 
 # --- install, format --------------------------------------------------------------------------------
+# DESTDIR and PREFIX are all that is needed.  Units come along where PREFIX is; systemd reads those below
+# /usr/local too.  UNITS= leaves them out (a container, another init).
 bindir     := $(PREFIX)/bin
 libexecdir := $(PREFIX)/libexec/spendd
+mandir     := $(PREFIX)/share/man
+docdir     ?= $(PREFIX)/share/doc/spendd
 sysconfdir ?= /etc
+UNITS      ?= yes
+unitdir    ?= $(PREFIX)/lib/systemd/system
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+bashdir    := $(PREFIX)/share/bash-completion/completions
+zshdir     ?= $(PREFIX)/share/zsh/site-functions
+# Lines of the unit marked @N@ are for systemd N and later; an older one would complain of them.
+SYSTEMD    ?= $(shell $(PKG_CONFIG) --modversion systemd 2>/dev/null || systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
 
-.PHONY: install uninstall format
-install: all man ## to $(DESTDIR)$(PREFIX); an existing configuration stays
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libexecdir) $(DESTDIR)$(sysconfdir)/spendd
+$(BUILD)/systemd/spendd.service: packaging/systemd/spendd.service.in packaging/systemd/unit.awk FORCE
+	@mkdir -p $(@D)
+	awk -v bindir='$(bindir)' -v sysconfdir='$(sysconfdir)' -v systemd='$(SYSTEMD)' \
+	    -f packaging/systemd/unit.awk $< > $@
+
+.PHONY: install install-units uninstall format
+install: all man $(if $(UNITS),install-units) ## to $(DESTDIR)$(PREFIX); an existing configuration stays
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libexecdir) $(DESTDIR)$(sysconfdir)/spendd $(DESTDIR)$(docdir)
 	install -m 755 $(SPENDD) $(SPENDCTL) $(DESTDIR)$(bindir)
 	install -m 755 $(WORKER_EXE) $(DESTDIR)$(libexecdir)
-	install -D -m 644 $(BUILD)/man/spendctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/spendctl.1
-	install -D -m 644 $(BUILD)/completion/spendctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spendctl
-	install -D -m 644 $(BUILD)/completion/spendctl.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_spendctl
+	for page in $(MAN); do \
+	    install -D -m 644 $(BUILD)/man/$$page $(DESTDIR)$(mandir)/man$${page##*.}/$$page || exit 1; done
+	install -D -m 644 $(BUILD)/completion/spendctl.bash $(DESTDIR)$(bashdir)/spendctl
+	install -D -m 644 $(BUILD)/completion/spendctl.zsh $(DESTDIR)$(zshdir)/_spendctl
+	install -m 644 README.md docs/*.md $(DESTDIR)$(docdir)
 	test -e $(DESTDIR)$(sysconfdir)/spendd/spendd.conf || \
 	    install -m 640 conf/spendd.conf $(DESTDIR)$(sysconfdir)/spendd/spendd.conf
-uninstall: ## what install put there; configuration and spool stay
+install-units: $(BUILD)/systemd/spendd.service
+	install -D -m 644 $(BUILD)/systemd/spendd.service $(DESTDIR)$(unitdir)/spendd.service
+	install -D -m 644 packaging/systemd/spendd.socket $(DESTDIR)$(unitdir)/spendd.socket
+	install -D -m 644 packaging/systemd/spendd.sysusers $(DESTDIR)$(sysusersdir)/spendd.conf
+	install -D -m 644 packaging/systemd/spendd.tmpfiles $(DESTDIR)$(tmpfilesdir)/spendd.conf
+uninstall: ## what install put there; configuration, user and spool stay
 	rm -f $(DESTDIR)$(bindir)/spendd $(DESTDIR)$(bindir)/spendctl
-	rm -rf $(DESTDIR)$(libexecdir)
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/spendctl.1 $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_spendctl
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spendctl
+	rm -rf $(DESTDIR)$(libexecdir) $(DESTDIR)$(docdir)
+	for page in $(MAN); do rm -f $(DESTDIR)$(mandir)/man$${page##*.}/$$page; done
+	rm -f $(DESTDIR)$(bashdir)/spendctl $(DESTDIR)$(zshdir)/_spendctl
+	rm -f $(DESTDIR)$(unitdir)/spendd.service $(DESTDIR)$(unitdir)/spendd.socket
+	rm -f $(DESTDIR)$(sysusersdir)/spendd.conf $(DESTDIR)$(tmpfilesdir)/spendd.conf
 format: ## clang-format over every .c and .h
 	$(if $(SKIP_DEPS),,packaging/install-deps.sh dev)
 	git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define PATH_BYTES 128
+#define CREDENTIAL "credential:"
 #define VALUE_BYTES 1100 /* longer than any field: settings_set says what is too long */
 #define LINE_BYTES 600
 #define FILE_BYTES_MAX (1024 * 1024)
@@ -58,14 +59,34 @@ static void complain_at(struct load *load, const config_setting_t *at, const str
 
 /* --- one value ------------------------------------------------------------------------------------ */
 
+/* credential:NAME, one of systemd's, is a file in $CREDENTIALS_DIRECTORY; workers are told its path. */
+static int credential_path(const struct setting *setting, const char *name, char *path, struct err *err)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+
+    if (directory == NULL)
+        return err_set(err, "%s: credential:%s, but there is no CREDENTIALS_DIRECTORY in the environment "
+                       "(LoadCredential= of the unit makes it)", setting->path, name);
+    if (name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL)
+        return err_set(err, "%s: \"%s\" is no name of a credential", setting->path, name);
+    if (snprintf(path, VALUE_BYTES, "file:%s/%s", directory, name) >= VALUE_BYTES)
+        return err_set(err, "%s: the path of credential:%s is too long", setting->path, name);
+    return 0;
+}
+
 /* env:NAME is read here, by the only process that has an environment.  file:/path of a secret stays:
  * it is read again at each connect, but it must be readable now. */
 static int resolve(const struct setting *setting, const char *given, char *value, struct err *err)
 {
+    char path[VALUE_BYTES];
     struct err why;
     const char *env;
 
-    if (strncmp(given, "env:", 4) == 0) {
+    if (strncmp(given, CREDENTIAL, sizeof CREDENTIAL - 1) == 0) {
+        if (credential_path(setting, given + sizeof CREDENTIAL - 1, path, err) < 0)
+            return -1;
+        given = path;
+    } else if (strncmp(given, "env:", 4) == 0) {
         env = getenv(given + 4);
         if (env == NULL)
             return err_set(err, "%s: %s is not in the environment", setting->path, given + 4);

@@ -69,6 +69,8 @@ static const struct {
     {"instance = { a = 1; };", "1: instance must be a string in quotes\n"},
     {"instance = \"a\\nb\";", "1: instance has a control character at byte 1\n"},
     {"instance = \"env:SPENDD_TEST_UNSET\";", "1: instance: SPENDD_TEST_UNSET is not in the environment\n"},
+    {"redis: { url = \"credential:../x\"; };", "1: redis.url: \"../x\" is no name of a credential\n"},
+    {"redis: { url = \"credential:x\"; };", "1: redis.url: secret /nonexistent/x: No such file or directory\n"},
     {"redis: { url = \"file:/nonexistent/x\"; };",
      "1: redis.url: secret /nonexistent/x: No such file or directory\n"},
     {"runtime_dir = \"/a\" \"run\"; seal: { ms = 1; };\nseal2: { ms = 1; };",
@@ -117,6 +119,7 @@ static void bad_files(void **unused)
     struct heard heard;
 
     (void)unused;
+    setenv("CREDENTIALS_DIRECTORY", "/nonexistent", 1);
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         assert_int_equal(load_text(bad[i].file, &settings, &heard), -1);
         /* Where more follows from the same mistake, the first line is what matters. */
