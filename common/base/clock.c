@@ -35,6 +35,11 @@ int64_t mono_ms_between(mono_t earlier, mono_t later)
     return (later.micros - earlier.micros) / 1000;
 }
 
+int64_t mono_us_between(mono_t earlier, mono_t later)
+{
+    return later.micros - earlier.micros;
+}
+
 bool mono_reached(mono_t now, mono_t deadline)
 {
     return now.micros >= deadline.micros;

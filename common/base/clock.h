@@ -26,6 +26,7 @@ typedef int32_t day_t;
 mono_t mono_now(void);
 mono_t mono_after_ms(mono_t t, int64_t ms);
 int64_t mono_ms_between(mono_t earlier, mono_t later); /* negative if `later` is earlier */
+int64_t mono_us_between(mono_t earlier, mono_t later);
 bool mono_reached(mono_t now, mono_t deadline);
 mono_t mono_never(void);                               /* later than every other time */
 

@@ -9,6 +9,10 @@ import subprocess
 import pytest
 
 from lib import daemon
+from lib.daemon import WORKERS
+from lib.events import Generator
+from lib.producer import Asker
+from lib.waiting import wait_until
 
 
 def rendered(tmp_path):
@@ -47,3 +51,37 @@ def test_official_parser_reads_both_forms(tmp_path):
     assert types["spendd_ingest_events"] == "counter"
     assert types["spendd_flush_seconds"] == "histogram"
     assert types["litellm_redis_spend_update_queue_size"] == "gauge"
+
+
+def histograms(instance):
+    code, stats = instance.ask("stats")
+    assert code == 200
+    return {row["name"]: row for row in stats["histograms"]}
+
+
+def test_histograms_count_what_the_counters_count(stack):
+    """... and go on where they were when a worker died."""
+    instance = stack.spendd().start(ready=WORKERS)
+    events = Generator(seed=3)
+    pairs = {"spool_commit_seconds": "spool_commits_total", "redis_push_seconds": "batches_pushed_total",
+             "flush_seconds": "flushes_total", "event_commit_seconds": "events_counted_total"}
+
+    def send(count):
+        with Asker(instance.ingest) as asker:
+            kind, answer = asker.events(list(events.events(count)))
+        assert (kind, answer["accepted"]) == ("A1", count), answer
+
+    send(300)
+    wait_until(lambda: instance.metric("events_counted_total") == 300, 30, "300 counted", stack.logs)
+    wait_until(lambda: all(histograms(instance)[name]["count"] == instance.metric(metric)
+                           for name, metric in pairs.items()), 20, "the same counts", stack.logs)
+    before = histograms(instance)
+    assert before["event_commit_seconds"]["count"] == 300
+    assert all(row["sum_us"] > 0 for row in before.values())
+    for worker in ("aggregator", "redis_writer", "db_flusher"):
+        instance.kill(worker)
+    instance.wait_ready(*WORKERS)
+    send(100)
+    wait_until(lambda: instance.metric("events_counted_total") == 400, 30, "400 counted", stack.logs)
+    wait_until(lambda: all(row["count"] > before[name]["count"] and row["sum_us"] > before[name]["sum_us"]
+                           for name, row in histograms(instance).items()), 20, "all of them to go on", stack.logs)

@@ -158,6 +158,7 @@ static int read_message(struct ingest *ingest, const struct bus_frame *payload, 
 
     ingest->second = (uint32_t)(now.micros / 1000000);
     begin(ingest);
+    ingest->message_bytes = payload->bytes;
     if (payload->bytes > (size_t)ingest->settings->ingest_max_message_bytes)
         return err_set(err, "message larger than %lld bytes",
                        (long long)ingest->settings->ingest_max_message_bytes);
@@ -178,6 +179,8 @@ static void count(struct ingest *ingest)
 
     group->events += ingest->accepted;
     group->records_count += ingest->accepted + (ingest->from_unacked ? ingest->rejected : 0);
+    stats_add(ingest->stats, METRIC_ingest_messages_total, 1);
+    stats_add(ingest->stats, METRIC_ingest_bytes_total, (int64_t)ingest->message_bytes);
     stats_add(ingest->stats, METRIC_events_duplicate_total, ingest->duplicate);
     stats_add(ingest->stats, METRIC_events_rejected_total, ingest->rejected);
     stats_add(ingest->stats, METRIC_fields_unknown_total, notes->unknown_fields);

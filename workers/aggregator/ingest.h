@@ -45,6 +45,7 @@ struct ingest {
     /* The message in hand. */
     bool from_unacked;
     uint32_t accepted, duplicate, rejected, second;
+    size_t message_bytes; /* of the message under way */
     bool waits; /* for the group: it added records, or repeats one that is not durable */
     size_t records_mark, ids_mark;
     struct held held;

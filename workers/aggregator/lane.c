@@ -163,6 +163,7 @@ struct sealed *lane_add(struct lane *lane, const struct identity *identity, int6
     }
     sealed = &lane->sealed[lane->count++];
     *sealed = (struct sealed){.seq = identity->seq,
+                              .began_ms = lane->open_since_ms > 0 ? lane->open_since_ms : sealed_ms,
                               .sealed_ms = sealed_ms,
                               .applied_ms = sealed_ms,
                               .number = ++lane->numbered,
@@ -309,11 +310,11 @@ void lane_upkeep(struct lane *lane, int64_t now_ms, int64_t ids_safe_ms)
 
 void lane_figures(const struct lane *lane)
 {
-    int64_t oldest = 0;
+    int64_t oldest = lane->open_since_ms;
 
     for (size_t i = 0; i < lane->count; i++)
-        if (!lane->sealed[i].applied && (oldest == 0 || lane->sealed[i].sealed_ms < oldest))
-            oldest = lane->sealed[i].sealed_ms;
+        if (!lane->sealed[i].applied && (oldest == 0 || lane->sealed[i].began_ms < oldest))
+            oldest = lane->sealed[i].began_ms;
     stats_set(lane->stats, METRIC_spool_bytes, lane->bytes + lane->open_bytes);
     stats_set(lane->stats, METRIC_spool_unapplied_bytes, lane->unapplied_bytes + lane->open_bytes);
     stats_set(lane->stats, METRIC_spool_unapplied_segments, lane->unapplied);

@@ -17,7 +17,7 @@
 
 struct sealed { /* kept small: there may be many thousands while a store is down */
     uint64_t seq;
-    int64_t sealed_ms, applied_ms; /* wall clock */
+    int64_t began_ms, sealed_ms, applied_ms; /* wall clock; began: its first group was durable */
     uint32_t epoch;                /* index into lane->epochs */
     uint32_t bytes;
     uint32_t number;       /* counts the segments of this life, for fences */
@@ -39,6 +39,7 @@ struct lane {
     uint32_t numbered; /* the last number given out */
     int64_t bytes, unapplied_bytes, unapplied;
     int64_t open_bytes; /* of the segment that is still open */
+    int64_t open_since_ms; /* when the first of them were durable; 0: none are */
     bool full;
     void (*alive)(void *arg); /* told between the steps of a long recovery; NULL: nobody asks */
     void *alive_arg;

@@ -133,6 +133,7 @@ static enum spool_did committed(struct spool *spool, const struct sync_job *job,
     bool fresh = spool->fd < 0;
 
     stats_add(spool->lane->stats, METRIC_spool_commits_total, 1);
+    stats_observe(spool->lane->stats, HISTOGRAM_spool_commit_seconds, job->took_us);
     spool->fd = job->fd;
     if (fresh && job->fd >= 0) {
         spool->good = SEGMENT_HEADER_BYTES;
@@ -149,6 +150,9 @@ static enum spool_did committed(struct spool *spool, const struct sync_job *job,
     spool->good += (int64_t)spool->job_bytes;
     spool->events += spool->job_events;
     spool->lane->open_bytes = spool->good;
+    stats_add(spool->lane->stats, METRIC_spool_written_bytes_total, (int64_t)spool->job_bytes);
+    if (spool->lane->open_since_ms == 0)
+        spool->lane->open_since_ms = wall_now().micros / 1000;
     return SPOOL_COMMITTED;
 }
 
@@ -166,7 +170,7 @@ static enum spool_did sealed(struct spool *spool, const struct sync_job *job, mo
     spool->fd = -1;
     spool->seals++;
     spool->named = spool->broken = false;
-    spool->lane->open_bytes = 0;
+    spool->lane->open_bytes = spool->lane->open_since_ms = 0;
     return SPOOL_SEALED;
 }
 

@@ -13,6 +13,7 @@
  */
 #include "workers/aggregator/syncer.h"
 
+#include "common/base/clock.h"
 #include "common/batch/batch.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ static void *work(void *arg)
 {
     struct syncer *syncer = arg;
     const uint64_t one = 1;
+    mono_t began;
 
     pthread_mutex_lock(&syncer->mutex);
     while (!syncer->stop || syncer->busy) {
@@ -128,7 +130,9 @@ static void *work(void *arg)
             continue;
         }
         pthread_mutex_unlock(&syncer->mutex);
+        began = mono_now();
         syncer->job.error = run(&syncer->job);
+        syncer->job.took_us = mono_us_between(began, mono_now());
         pthread_mutex_lock(&syncer->mutex);
         syncer->busy = false;
         syncer->finished = true;

@@ -27,6 +27,7 @@ struct sync_job {
     size_t bytes;
     int64_t offset;
     int error; /* errno, 0: done and durable */
+    int64_t took_us;
 };
 
 struct syncer;

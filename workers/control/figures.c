@@ -7,6 +7,7 @@
 #include "workers/control/figures.h"
 
 #include "common/harness/roster.h"
+#include "common/json/json_put.h"
 
 #include <stdio.h>
 
@@ -54,9 +55,42 @@ static void write_workers(const struct harness *harness, enum metric metric, str
     }
 }
 
+/* The bound that `share` per cent of all that was seen did not pass; what lies above all bounds: null. */
+static void write_bound(struct json_out *out, const char *key, enum histogram_id id,
+                        const struct histogram *seen, int64_t share)
+{
+    int64_t wanted = (histogram_count(seen) * share + 99) / 100, passed = 0;
+    size_t cell = 0;
+
+    while (cell < histograms_table[id].count && (passed += seen->cell[cell]) < wanted)
+        cell++;
+    json_put_number_if(out, key, wanted > 0 && cell < histograms_table[id].count,
+                       cell < histograms_table[id].count ? histograms_table[id].bounds[cell] : 0);
+}
+
+static void write_histogram(const struct harness *harness, enum histogram_id id, struct json_out *out)
+{
+    struct histogram seen = {.sum_us = 0};
+
+    for (unsigned slot = 0; slot < harness_pages(harness); slot++)
+        stats_histogram(harness_page(harness, slot), id, &seen);
+    json_object(out);
+    json_put_text(out, "name", histograms_table[id].name);
+    json_put_number(out, "count", histogram_count(&seen));
+    json_put_number(out, "sum_us", seen.sum_us);
+    write_bound(out, "half_within_us", id, &seen, 50);
+    write_bound(out, "most_within_us", id, &seen, 99);
+    json_end(out);
+}
+
 void figures_write(const struct harness *harness, struct json_out *out)
 {
     json_object(out);
+    json_key(out, "histograms");
+    json_array(out);
+    for (int id = 0; id < HISTOGRAMS; id++)
+        write_histogram(harness, (enum histogram_id)id, out);
+    json_end(out);
     json_key(out, "metrics");
     json_array(out);
     for (int metric = 0; metric < METRICS; metric++) {

@@ -136,6 +136,7 @@ static int add_event(struct load *load, const struct event *event, struct load_d
     it->batch = where.batch;
     it->n = where.n;
     it->key = key;
+    it->received = event->received;
     it->day = event_day(event);
     it->timed = event->present >> EVENT_start_time & 1;
     crypto_hash_sha256(hash, (const unsigned char *)key.data, key.length);

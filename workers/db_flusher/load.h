@@ -32,6 +32,7 @@ struct load_event {
     const unsigned char *body; /* of the record, in the envelope */
     uint32_t bytes, batch, n;  /* n: number of the record in its batch */
     struct slice key;          /* event_id, within the body */
+    int64_t received;          /* wall time of its arrival, microseconds */
     day_t day;                 /* of the log row */
     bool timed;                /* start_time was given: `day` is the arbiter's day too */
     uint8_t fate;

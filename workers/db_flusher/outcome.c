@@ -64,6 +64,20 @@ static void went_back(struct flusher *f)
     queue_rewrite(&f->queue, &f->load, on_rewritten, f);
 }
 
+/* Each counted event's way from arrival to commit, and how long the transaction took. */
+static void count_times(struct flusher *f)
+{
+    struct histogram seen = {.sum_us = 0};
+    int64_t now = wall_now().micros;
+
+    for (size_t i = 0; i < f->load.events; i++)
+        if (f->load.event[i].fate == FATE_COUNT && load_event_active(&f->load, &f->load.event[i]))
+            histogram_collect(&seen, HISTOGRAM_event_commit_seconds, now - f->load.event[i].received);
+    stats_observe_all(harness_stats(f->harness), HISTOGRAM_event_commit_seconds, &seen);
+    stats_observe(harness_stats(f->harness), HISTOGRAM_flush_seconds,
+                  mono_us_between(f->flush_began, mono_now()));
+}
+
 static void count_report(struct flusher *f, const struct flush_report *report)
 {
     flusher_count(f, METRIC_flushes_total, 1);
@@ -75,6 +89,7 @@ static void count_report(struct flusher *f, const struct flush_report *report)
     flusher_count(f, METRIC_events_poison_total, report->poison);
     flusher_count(f, METRIC_events_dead_total, report->dead);
     flusher_count(f, METRIC_rows_written_total, report->rows);
+    count_times(f);
     if (f->load.oldest && report->applied)
         stats_set(harness_stats(f->harness), METRIC_flush_oldest_event_ms,
                   (wall_now().micros - f->load.oldest) / 1000);

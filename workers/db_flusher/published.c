@@ -26,6 +26,7 @@ static void start_attempt(struct flusher *f)
         .meanwhile_arg = f,
     };
 
+    f->flush_began = mono_now();
     attempt_run(f->attempt, &ask, outcome_take, f);
 }
 

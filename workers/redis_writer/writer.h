@@ -60,6 +60,7 @@ struct writer {
     struct refusal_voice voice;
     unsigned refusals;  /* of pushes, in a row */
     mono_t push_after; /* ... so not before */
+    mono_t push_began; /* of the one under way */
 };
 
 /* writer_lanes.c: the two channels. */

@@ -285,6 +285,9 @@ static void take_ticket(struct writer *writer, const struct redis_reply *reply)
     writer->queue_bytes = redis_item_number(reply, 3);
     snprintf(pushed.identity.epoch, sizeof pushed.identity.epoch, "%s", held->batch.epoch);
     stats_add(writer->stats, METRIC_batches_pushed_total, 1);
+    stats_add(writer->stats, METRIC_redis_pushed_bytes_total, (int64_t)held->bytes);
+    stats_observe(writer->stats, HISTOGRAM_redis_push_seconds,
+                  mono_us_between(writer->push_began, mono_now()));
     stats_set(writer->stats, METRIC_queue_bytes, writer->queue_bytes);
     /* Not remembered: not said to be pushed either, so the lane's credit stays used; it is sent
      * again under the next generation or writer. */
@@ -351,5 +354,6 @@ void redis_push_next(struct writer *writer)
         length[i] = strlen(argv[i]);
     length[5] = held->bytes;
     writer->pushing = true;
+    writer->push_began = mono_now();
     redis_script(writer->redis, REDIS_push, 6, argv, length, on_push, writer);
 }
