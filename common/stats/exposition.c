@@ -10,119 +10,12 @@
  *
  * Pure: writes to memory.  If we die on any line the asker gets no text and asks again.
  */
-#include "common/stats/exposition.h"
+#include "common/stats/exposition_paper.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct paper {
-    FILE *out;
-    const struct exposition *from;
-};
-
-/* --- one line --- */
-
-static void write_escaped(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '\n')
-            fputs("\\n", out);
-        else if (*text == '\\' || *text == '"')
-            fprintf(out, "\\%c", *text);
-        else
-            fputc(*text, out);
-    }
-}
-
-/* # HELP and # TYPE.  In OpenMetrics a counter's _total belongs to the sample, not to the metric. */
-static void head(const struct paper *paper, const char *name, const char *type, const char *help)
-{
-    static const char total[] = "_total";
-    size_t length = strlen(name), tail = sizeof total - 1;
-
-    if (paper->from->openmetrics && length > tail && strcmp(name + length - tail, total) == 0)
-        length -= tail;
-    fprintf(paper->out, "# HELP %.*s %s\n# TYPE %.*s %s\n", (int)length, name, help, (int)length, name,
-            type);
-}
-
-static void labeled(const struct paper *paper, const char *name, const char *label, const char *value)
-{
-    fprintf(paper->out, "%s{%s=\"", name, label);
-    write_escaped(paper->out, value);
-    fputs("\"}", paper->out);
-}
-
-static void number(const struct paper *paper, int64_t value)
-{
-    fprintf(paper->out, " %" PRId64 "\n", value);
-}
-
-static void thousandths(const struct paper *paper, int64_t ms)
-{
-    if (ms < 0)
-        ms = 0;
-    fprintf(paper->out, " %" PRId64 ".%03d\n", ms / 1000, (int)(ms % 1000));
-}
-
-/* --- what the supervisor has told --- */
-
-static void fact(const struct paper *paper, const char *name, bool value, const char *help)
-{
-    head(paper, name, "gauge", help);
-    fputs(name, paper->out);
-    number(paper, value);
-}
-
-static void write_build(const struct paper *paper)
-{
-    bool info = paper->from->openmetrics;
-
-    head(paper, info ? "spendd_build" : "spendd_build_info", info ? "info" : "gauge",
-         "Which build this is; always 1.");
-    fputs("spendd_build_info{version=\"", paper->out);
-    write_escaped(paper->out, paper->from->version);
-    fputs("\",build=\"", paper->out);
-    write_escaped(paper->out, paper->from->build);
-    fputs("\"} 1\n", paper->out);
-}
-
-static void write_workers(const struct paper *paper, const char *name, const char *type, const char *help)
-{
-    bool restarts = strcmp(type, "counter") == 0;
-    char who[64];
-
-    head(paper, name, type, help);
-    for (size_t i = 0; i < paper->from->workers; i++) {
-        const struct exposition_worker *worker = &paper->from->worker[i];
-
-        if (!worker->known)
-            continue;
-        snprintf(who, sizeof who, "%s.%u", worker->name, worker->index);
-        labeled(paper, name, "worker", who);
-        number(paper, restarts ? (int64_t)worker->restarts : (int64_t)worker->ready);
-    }
-}
-
-static void write_supervision(const struct paper *paper)
-{
-    const struct exposition *from = paper->from;
-
-    fact(paper, "spendd_supervisor_up", from->supervisor, "1 while the supervisor answers.");
-    if (!from->supervisor)
-        return;
-    head(paper, "spendd_start_time_seconds", "gauge", "When the supervisor started, seconds since 1970.");
-    fputs("spendd_start_time_seconds", paper->out);
-    thousandths(paper, from->started_ms);
-    fact(paper, "spendd_draining", from->draining, "1 while spendd drains before it leaves.");
-    head(paper, "spendd_gate_open", "gauge", "1 while the gate is open: database, the flusher may run.");
-    labeled(paper, "spendd_gate_open", "gate", "database");
-    number(paper, from->database_open);
-    write_workers(paper, "spendd_worker_ready", "gauge", "1 while the worker is ready.");
-    write_workers(paper, "spendd_worker_restarts_total", "counter", "Restarts of the worker, asked for or not.");
-}
 
 /* --- the pages --- */
 
@@ -160,11 +53,11 @@ static int64_t sum(const struct exposition *from, enum metric metric)
 static void write_value(const struct paper *paper, const struct metric_info *info, bool ms, int64_t value)
 {
     if (info->kind == METRIC_SINCE)
-        thousandths(paper, age_ms(paper->from, value));
+        paper_thousandths(paper, age_ms(paper->from, value));
     else if (ms)
-        thousandths(paper, value);
+        paper_thousandths(paper, value);
     else
-        number(paper, value);
+        paper_number(paper, value);
 }
 
 static void write_lanes(const struct paper *paper, enum metric metric, const char *name, bool ms)
@@ -177,7 +70,7 @@ static void write_lanes(const struct paper *paper, enum metric metric, const cha
         if (!worker->is_lane || worker->page == NULL)
             continue;
         snprintf(lane, sizeof lane, "%u", worker->index);
-        labeled(paper, name, "lane", lane);
+        paper_labeled(paper, name, "lane", lane);
         write_value(paper, &metrics_table[metric], ms, stats_get(worker->page, metric));
     }
 }
@@ -190,9 +83,9 @@ static void write_part(const struct paper *paper, enum metric metric)
 
     snprintf(name, sizeof name, "spendd_%s", family->name);
     if (metric == 0 || metrics_table[metric - 1].family != family)
-        head(paper, name, type_of(family->kind), family->help);
-    labeled(paper, name, family->label, info->value);
-    number(paper, sum(paper->from, metric));
+        paper_head(paper, name, type_of(family->kind), family->help);
+    paper_labeled(paper, name, family->label, info->value);
+    paper_number(paper, sum(paper->from, metric));
 }
 
 static void write_metric(const struct paper *paper, enum metric metric)
@@ -206,7 +99,7 @@ static void write_metric(const struct paper *paper, enum metric metric)
         return;
     }
     ms = shown_name(info, name, sizeof name);
-    head(paper, name, type_of(info->kind), info->help);
+    paper_head(paper, name, type_of(info->kind), info->help);
     if (info->by_lane) {
         write_lanes(paper, metric, name, ms);
     } else {
@@ -231,10 +124,10 @@ int64_t exposition_lag_ms(const struct exposition *from)
 
 static void write_lag(const struct paper *paper)
 {
-    head(paper, "spendd_ledger_lag_seconds", "gauge",
+    paper_head(paper, "spendd_ledger_lag_seconds", "gauge",
          "Age of the oldest acknowledged event that PostgreSQL does not have yet; 0: it has all.");
     fputs("spendd_ledger_lag_seconds", paper->out);
-    thousandths(paper, exposition_lag_ms(paper->from));
+    paper_thousandths(paper, exposition_lag_ms(paper->from));
 }
 
 /* --- histograms --- */
@@ -262,7 +155,7 @@ static void write_histogram(const struct paper *paper, enum histogram_id id)
         if (paper->from->worker[i].page != NULL)
             stats_histogram(paper->from->worker[i].page, id, &seen);
     snprintf(name, sizeof name, "spendd_%s", info->name);
-    head(paper, name, "histogram", info->help);
+    paper_head(paper, name, "histogram", info->help);
     for (size_t i = 0; i < info->count; i++) {
         count += seen.cell[i];
         fprintf(paper->out, "%s_bucket{le=\"", name);
@@ -283,9 +176,9 @@ static void write_foreign(const struct paper *paper, const struct metric_foreign
     bool open = length > 0 && foreign->value[length - 1] == ':';
 
     snprintf(value, sizeof value, "%s%s", foreign->value, open ? paper->from->instance : "");
-    head(paper, foreign->name, "gauge", foreign->help);
-    labeled(paper, foreign->name, foreign->label, value);
-    number(paper, sum(paper->from, foreign->metric));
+    paper_head(paper, foreign->name, "gauge", foreign->help);
+    paper_labeled(paper, foreign->name, foreign->label, value);
+    paper_number(paper, sum(paper->from, foreign->metric));
 }
 
 char *exposition_text(const struct exposition *from, size_t *length)
@@ -297,8 +190,7 @@ char *exposition_text(const struct exposition *from, size_t *length)
     paper.out = open_memstream(&text, length);
     if (paper.out == NULL)
         return NULL;
-    write_build(&paper);
-    write_supervision(&paper);
+    exposition_facts(&paper);
     write_lag(&paper);
     for (int metric = 0; metric < METRICS; metric++)
         write_metric(&paper, (enum metric)metric);
@@ -307,6 +199,7 @@ char *exposition_text(const struct exposition *from, size_t *length)
     if (from->litellm)
         for (size_t i = 0; i < metrics_foreign_count; i++)
             write_foreign(&paper, &metrics_foreign[i]);
+    exposition_models(&paper);
     if (from->openmetrics)
         fputs("# EOF\n", paper.out);
     good = !ferror(paper.out);

@@ -23,6 +23,14 @@ struct exposition_worker {
     uint32_t restarts;
 };
 
+/* A model that is checked, as the health checker says; its name is from the configuration. */
+struct exposition_model {
+    const char *name;
+    bool known, healthy;
+    int64_t checks, failures, latency_ms; /* latency_ms -1: not known */
+    const char *cost_usd;                 /* decimal text */
+};
+
 struct exposition {
     bool openmetrics;              /* else Prometheus' own text form, 0.0.4 */
     bool litellm;                  /* under LiteLLM's names too */
@@ -33,6 +41,8 @@ struct exposition {
     bool draining, database_open;
     const struct exposition_worker *worker;
     size_t workers;
+    const struct exposition_model *model;
+    size_t models;
 };
 
 /* The text, NUL-terminated, to be freed.  Its size is bounded by the tables and the roster.  NULL: no

@@ -4,7 +4,7 @@
  * With a file's name in EXPOSITION_TEXT (and in EXPOSITION_OPENMETRICS) it writes what it has rendered
  * there, for promtool and the official parser (tests/flow/test_views.py).
  *
- * links: common/stats/exposition.c common/stats/stats.c common/base/err.c
+ * links: common/stats/exposition.c common/stats/exposition_facts.c common/stats/stats.c common/base/err.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -186,6 +186,30 @@ static void openmetrics_and_foreign_names(void **state)
     unstage(s);
 }
 
+static void models_are_shown(void **state)
+{
+    const struct exposition_model models[] = {
+        {.name = "gpt-4o", .known = true, .healthy = true, .checks = 7, .failures = 2, .latency_ms = 251,
+         .cost_usd = "0.000035"},
+        {.name = "new", .latency_ms = -1, .cost_usd = "0"},
+    };
+    struct stage *s = stage();
+    char *text;
+
+    (void)state;
+    s->from.model = models;
+    s->from.models = 2;
+    text = render(&s->from, "EXPOSITION_MODELS");
+    has(text, "\nspendd_model_healthy{model=\"gpt-4o\"} 1\n# HELP");
+    has(text, "\nspendd_model_checks_total{model=\"gpt-4o\"} 7\nspendd_model_checks_total{model=\"new\"} 0\n");
+    has(text, "\nspendd_model_check_failures_total{model=\"gpt-4o\"} 2\n");
+    has(text, "\nspendd_model_check_cost_usd_total{model=\"gpt-4o\"} 0.000035\n");
+    has(text, "\nspendd_model_check_latency_seconds{model=\"gpt-4o\"} 0.251\n");
+    assert_null(strstr(text, "spendd_model_check_latency_seconds{model=\"new\"}"));
+    free(text);
+    unstage(s);
+}
+
 static bool ends(const char *name, const char *tail)
 {
     return strlen(name) > strlen(tail) && strcmp(name + strlen(name) - strlen(tail), tail) == 0;
@@ -243,6 +267,7 @@ int main(void)
         cmocka_unit_test(what_is_not_known_is_left_out),
         cmocka_unit_test(histograms_count_each_once),
         cmocka_unit_test(openmetrics_and_foreign_names),
+        cmocka_unit_test(models_are_shown),
         cmocka_unit_test(tables_keep_the_rules),
     };
 
