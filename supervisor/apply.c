@@ -154,12 +154,14 @@ static void tell(struct supervisor *supervisor, struct slot *slot, const struct 
         slot->restart = RESTART_QUEUED;
 }
 
-static void apply(struct supervisor *supervisor, const struct settings *after)
+static void apply(struct supervisor *supervisor, const struct settings *after, struct settings *before)
 {
-    const struct settings before = supervisor->settings;
-    uint32_t restarted = reload_readers(&before, after, RELOAD_WORKER);
-    bool level = strcmp(before.log_level, after->log_level) != 0;
+    uint32_t restarted;
+    bool level;
 
+    *before = supervisor->settings;
+    restarted = reload_readers(before, after, RELOAD_WORKER);
+    level = strcmp(before->log_level, after->log_level) != 0;
     supervisor->settings = *after;
     if (level)
         log_set_level((enum log_level)log_level_from(after->log_level));
@@ -172,13 +174,14 @@ static void apply(struct supervisor *supervisor, const struct settings *after)
         if (level)
             slot->level = LEVEL_OF_CONFIG;
         if (slot->line != NULL) /* all of them: a file that a setting names may have changed */
-            tell(supervisor, slot, &before);
+            tell(supervisor, slot, before);
         if (slot->pid != 0 && (restarted >> (1 + slot->row) & 1) != 0)
             slot->restart = RESTART_QUEUED;
         slot_event(supervisor, slot, CHILD_RELOAD);
     }
 }
 
+/* At the end `wanted` holds what was. */
 static void reload_now(struct reload *reload, struct settings *wanted, struct settings *mixed)
 {
     const struct settings *before = &reload->supervisor->settings;
@@ -194,7 +197,7 @@ static void reload_now(struct reload *reload, struct settings *wanted, struct se
     }
     full = reload_count(before, wanted, RELOAD_FULL);
     if (!reload->dry_run)
-        apply(reload->supervisor, mixed);
+        apply(reload->supervisor, mixed, wanted);
     if (full > 0)
         answer(reload, 409, "%u of %u changed settings: needs a full restart; the others %s", full,
                changed, reload->dry_run ? "do not" : "are applied");
@@ -204,7 +207,7 @@ static void reload_now(struct reload *reload, struct settings *wanted, struct se
 
 static void begin(struct reload *reload)
 {
-    struct settings *two = calloc(2, sizeof *two); /* 10 KB are too much for a stack frame */
+    struct settings *two = calloc(2, sizeof *two); /* 100 KB each: too much for a stack frame */
 
     if (two == NULL)
         answer(reload, 500, "no memory: nothing has changed");

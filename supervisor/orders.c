@@ -218,6 +218,8 @@ static void act_config(struct supervisor *supervisor, struct slot *from, const s
         struct msg record = {.kind = MSG_order_config, .order_config = {.ticket = order->ticket}};
         struct msg_order_config *row = &record.order_config;
 
+        if (setting_absent(&supervisor->settings, setting))
+            continue;
         snprintf(row->name, sizeof row->name, "%s", setting->path);
         snprintf(row->apply, sizeof row->apply, "%s", applies[setting->apply]);
         config_value(&supervisor->settings, setting, row->value, sizeof row->value);

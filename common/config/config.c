@@ -8,7 +8,6 @@
  */
 #include "common/config/config.h"
 
-#include "common/config/mask.h"
 #include "common/config/nearest.h"
 #include "common/config/relations.h"
 #include "common/config/secret.h"
@@ -19,6 +18,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define PATH_BYTES 128
@@ -74,6 +74,25 @@ static int credential_path(const struct setting *setting, const char *name, char
     return 0;
 }
 
+/* "Name: [word ]env:NAME" -> with the variable's value in place of the last part. */
+static int resolve_header(const struct setting *setting, const char *given, char *value, struct err *err)
+{
+    const char *at = strstr(given, "env:");
+    const char *env = getenv(at + 4);
+
+    if (env == NULL)
+        return err_set(err, "%s: %s is not in the environment", setting->path, at + 4);
+    snprintf(value, VALUE_BYTES, "%.*s%s", (int)(at - given), given, env);
+    return 0;
+}
+
+static bool header_with_env(const struct setting *setting, const char *given)
+{
+    const char *colon = strchr(given, ':'), *at = strstr(given, "env:");
+
+    return config_is_header(setting) && at != NULL && colon != NULL && colon < at;
+}
+
 /* env:NAME is read here, by the only process that has an environment.  file:/path of a secret stays:
  * it is read again at each connect, but it must be readable now. */
 static int resolve(const struct setting *setting, const char *given, char *value, struct err *err)
@@ -82,6 +101,8 @@ static int resolve(const struct setting *setting, const char *given, char *value
     struct err why;
     const char *env;
 
+    if (strncmp(given, "env:", 4) != 0 && header_with_env(setting, given))
+        return resolve_header(setting, given, value, err);
     if (strncmp(given, CREDENTIAL, sizeof CREDENTIAL - 1) == 0) {
         if (credential_path(setting, given + sizeof CREDENTIAL - 1, path, err) < 0)
             return -1;
@@ -185,7 +206,69 @@ static void take_leaf(struct load *load, const char *path, const config_setting_
         complain_at(load, at, &err);
 }
 
-/* Depth is two: no table row has a second dot, so a deeper group is unknown and not entered. */
+static bool is_list(const char *path)
+{
+    for (size_t i = 0; i < settings_count; i++)
+        if (settings_table[i].list != NULL && strcmp(settings_table[i].list, path) == 0)
+            return true;
+    return false;
+}
+
+/* One group of a list: each of its fields is a row of the table, an array a row for each element. */
+static void take_item(struct load *load, const char *item, const config_setting_t *group)
+{
+    char path[2 * PATH_BYTES], element[2 * PATH_BYTES + 16];
+    int count = config_setting_length(group);
+
+    for (int i = 0; i < count; i++) {
+        const config_setting_t *at = config_setting_get_elem(group, (unsigned)i);
+        int elements = config_setting_is_array(at) ? config_setting_length(at) : 0;
+
+        snprintf(path, sizeof path, "%s.%s", item, config_setting_name(at));
+        if (!config_setting_is_array(at))
+            take_leaf(load, path, at);
+        for (int j = 0; j < elements; j++) {
+            snprintf(element, sizeof element, "%s[%d]", path, j);
+            take_leaf(load, element, config_setting_get_elem(at, (unsigned)j));
+        }
+    }
+}
+
+static void take_list(struct load *load, const char *path, const config_setting_t *list)
+{
+    int count = config_setting_is_list(list) ? config_setting_length(list) : -1;
+    char item[PATH_BYTES + 16], name[PATH_BYTES + 24];
+    struct err err;
+
+    if (count < 0) {
+        err_set(&err, "%s is a list of groups: write %s = ( { name = \"...\"; ... }, ... );", path, path);
+        complain_at(load, list, &err);
+    }
+    for (int i = 0; i < count; i++) {
+        const config_setting_t *at = config_setting_get_elem(list, (unsigned)i);
+        const struct setting *row;
+
+        snprintf(item, sizeof item, "%s[%d]", path, i);
+        snprintf(name, sizeof name, "%s.name", item);
+        row = setting_by_path(name);
+        if (row == NULL)
+            err_set(&err, "%s has %d entries, the most is %d", path, count, i);
+        else if (!config_setting_is_group(at))
+            err_set(&err, "%s is no group: { name = \"...\"; ... }", item);
+        else {
+            take_item(load, item, at);
+            if (load->lines[row - settings_table] != 0)
+                continue;
+            err_set(&err, "%s has no name", item);
+        }
+        complain_at(load, at, &err);
+        if (row == NULL)
+            return;
+    }
+}
+
+/* Depth is two: no table row outside a list has a second dot, so a deeper group is unknown and not
+ * entered. */
 static void take_children(struct load *load, const char *prefix, const config_setting_t *group)
 {
     int count = config_setting_length(group);
@@ -198,8 +281,53 @@ static void take_children(struct load *load, const char *prefix, const config_se
         snprintf(path, sizeof path, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
         if (config_setting_is_group(at) && is_group(path))
             take_children(load, path, at);
+        else if (is_list(path))
+            take_list(load, path, at);
         else
             take_leaf(load, path, at);
+    }
+}
+
+/* --- the environment ------------------------------------------------------------------------------ */
+
+/* Others write True, 1, yes. */
+static const char *plain_word(const struct setting *setting, const char *value)
+{
+    static const char *const yes[] = {"true", "1", "yes", "on"}, *const no[] = {"false", "0", "no", "off"};
+
+    for (size_t i = 0; setting->kind == SETTING_BOOL && i < COUNT_OF(yes); i++) {
+        if (strcasecmp(value, yes[i]) == 0)
+            return "true";
+        if (strcasecmp(value, no[i]) == 0)
+            return "false";
+    }
+    return value;
+}
+
+/* What the file does not say, a variable of environment.def may. */
+static void take_environment(struct load *load)
+{
+    static const struct {
+        const char *variable, *path;
+    } rows[] = {
+#define ENVIRONMENT(variable, path) {variable, path},
+#include "common/config/environment.def"
+#undef ENVIRONMENT
+    };
+    struct err err;
+
+    _Static_assert(COUNT_OF(rows) <= 32, "struct settings has a bit for each");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const struct setting *setting = setting_by_path(rows[i].path);
+        const char *value = getenv(rows[i].variable);
+
+        if (setting == NULL)
+            bug("environment.def: no setting %s", rows[i].path);
+        if (value == NULL || value[0] == '\0' || load->lines[setting - settings_table] != 0)
+            continue;
+        if (settings_set(load->settings, setting, plain_word(setting, value), &err) < 0)
+            complain(load, "environment", 0, "%s: %s", rows[i].variable, err.text);
+        load->settings->from_environment |= (uint32_t)1 << i;
     }
 }
 
@@ -274,6 +402,8 @@ int config_load(const char *path, struct settings *settings, unsigned *given, co
         complain(&load, path, 0, "no memory");
     else if (parse(&load, &config) == 0)
         take_children(&load, "", config_root_setting(&config));
+    if (load.errors == 0)
+        take_environment(&load);
     /* Relations between values that are wrong themselves would only confuse. */
     if (load.errors == 0)
         derive_and_relate(&load);
@@ -282,76 +412,4 @@ int config_load(const char *path, struct settings *settings, unsigned *given, co
     if (given != NULL)
         *given = load.given;
     return load.errors == 0 ? 0 : -1;
-}
-
-/* --- printing ------------------------------------------------------------------------------------- */
-
-static void print_string(const char *value, FILE *to)
-{
-    fputc('"', to);
-    for (; *value != '\0'; value++) {
-        if (*value == '"' || *value == '\\')
-            fputc('\\', to);
-        fputc(*value, to);
-    }
-    fputc('"', to);
-}
-
-void config_value(const struct settings *settings, const struct setting *setting, char *text,
-                  size_t size)
-{
-    char value[VALUE_BYTES];
-
-    settings_get(settings, setting, value, sizeof value);
-    if (setting->kind == SETTING_SECRET)
-        secret_mask(value, text, size);
-    else
-        snprintf(text, size, "%s", value);
-}
-
-static void print_value(const struct settings *settings, const struct setting *setting, FILE *to)
-{
-    char value[VALUE_BYTES];
-    long long number;
-
-    config_value(settings, setting, value, sizeof value);
-    switch (setting->kind) {
-    case SETTING_INT:
-        number = strtoll(value, NULL, 10);
-        fprintf(to, "%s%s", value, number > INT32_MAX || number < INT32_MIN ? "L" : "");
-        return;
-    case SETTING_BOOL:
-        fputs(value, to);
-        return;
-    case SETTING_SECRET:
-    case SETTING_TEXT:
-    case SETTING_CHOICE:
-        print_string(value, to);
-        return;
-    }
-}
-
-void config_print(const struct settings *settings, FILE *to)
-{
-    const char *group = "";
-    size_t group_bytes = 0;
-
-    for (size_t i = 0; i < settings_count; i++) {
-        const struct setting *setting = &settings_table[i];
-        const char *dot = strchr(setting->path, '.');
-        size_t bytes = dot != NULL ? (size_t)(dot - setting->path) : 0;
-        bool same = bytes == group_bytes && strncmp(setting->path, group, bytes) == 0;
-
-        if (!same && group_bytes > 0)
-            fputs("};\n", to);
-        if (!same && bytes > 0)
-            fprintf(to, "%.*s: {\n", (int)bytes, setting->path);
-        fprintf(to, "%s%s = ", dot != NULL ? "    " : "", dot != NULL ? dot + 1 : setting->path);
-        print_value(settings, setting, to);
-        fputs(";\n", to);
-        group = setting->path;
-        group_bytes = bytes;
-    }
-    if (group_bytes > 0)
-        fputs("};\n", to);
 }

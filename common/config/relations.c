@@ -287,7 +287,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_prefix(settings, &to);
     check_tls(settings, &to);
     check_fleet(settings, &to);
-    return to.said;
+    return to.said + model_relations(settings, say, arg);
 }
 
 unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg)

@@ -19,4 +19,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
 /* Where the promise is narrower than "counted exactly once".  Returns how many. */
 unsigned settings_narrowed(const struct settings *settings, relation_fn *say, void *arg);
 
+/* Of the models' list; settings_relations calls it. */
+unsigned model_relations(const struct settings *settings, relation_fn *say, void *arg);
+
 #endif

@@ -33,28 +33,47 @@ _Static_assert(ROWS < 30, "readers is one word of bits");
 
 #define PLACE(field) offsetof(struct settings, field), sizeof(((struct settings *)0)->field)
 
+/* A field of the list: its path is its name on fd 3 too, and the list's row says how it is applied and who
+ * reads it. */
+#define MODEL_FIELD(n, field, named, as)                                                           \
+    .name = "health.models[" #n "]." named, .path = "health.models[" #n "]." named, .kind = as,    \
+    .apply = APPLY_LIVE, .readers = FOR_health_checker | FOR_SUPERVISOR,                           \
+    .offset = offsetof(struct settings, health_models[n].field),                                   \
+    .size = sizeof(((struct settings *)0)->health_models[n].field), .list = "health.models",       \
+    .place = (n)
+#define MODEL_INT(n, field, named, def, min, max, about)                                           \
+    {MODEL_FIELD(n, field, named, SETTING_INT), .least = min, .most = max, .number = def, .doc = about},
+#define MODEL_TEXT(n, field, named, def, bytes, about)                                             \
+    {MODEL_FIELD(n, field, named, SETTING_TEXT), .text = def, .doc = about},
+#define MODEL_SECRET(n, field, named, def, bytes, about)                                           \
+    {MODEL_FIELD(n, field, named, SETTING_SECRET), .text = def, .doc = about},
+#define MODEL_CHOICE(n, field, named, def, choice, about)                                          \
+    {MODEL_FIELD(n, field, named, SETTING_CHOICE), .text = def, .words = choice, .doc = about},
+
 const struct setting settings_table[] = {
 #define INT(field, path, def, min, max, apply, readers, doc)                                       \
     {#field, path, SETTING_INT, APPLY_##apply, (readers) | FOR_SUPERVISOR, PLACE(field), min, max,  \
-     def,    NULL, NULL,        doc},
+     def,    NULL, NULL,        doc, NULL, 0},
 #define BOOL(field, path, def, apply, readers, doc)                                                \
     {#field, path, SETTING_BOOL, APPLY_##apply, (readers) | FOR_SUPERVISOR, PLACE(field), 0, 1,     \
-     def,    NULL, NULL,         doc},
+     def,    NULL, NULL,         doc, NULL, 0},
 #define TEXT(field, path, def, size, apply, readers, doc)                                          \
     {#field, path, SETTING_TEXT, APPLY_##apply, (readers) | FOR_SUPERVISOR, PLACE(field), 0, 0,     \
-     0,      def,  NULL,         doc},
+     0,      def,  NULL,         doc, NULL, 0},
 #define SECRET(field, path, def, size, apply, readers, doc)                                        \
     {#field, path, SETTING_SECRET, APPLY_##apply, (readers) | FOR_SUPERVISOR, PLACE(field), 0, 0,   \
-     0,      def,  NULL,           doc},
+     0,      def,  NULL,           doc, NULL, 0},
 #define CHOICE(field, path, def, words, apply, readers, doc)                                       \
     {#field, path, SETTING_CHOICE, APPLY_##apply, (readers) | FOR_SUPERVISOR, PLACE(field), 0, 0,   \
-     0,      def,  words,          doc},
+     0,      def,  words,          doc, NULL, 0},
+#define LIST(field, path, max, apply, readers, doc) MODEL_PLACES
 #include "common/config/settings.def"
 #undef INT
 #undef BOOL
 #undef TEXT
 #undef SECRET
 #undef CHOICE
+#undef LIST
 };
 
 const size_t settings_count = COUNT_OF(settings_table);
@@ -190,6 +209,11 @@ const struct setting *setting_by_path(const char *path)
         if (strcmp(settings_table[i].path, path) == 0)
             return &settings_table[i];
     return NULL;
+}
+
+bool setting_absent(const struct settings *settings, const struct setting *setting)
+{
+    return setting->list != NULL && settings->health_models[setting->place].name[0] == '\0';
 }
 
 bool setting_read_by(const struct setting *setting, unsigned worker)

@@ -182,21 +182,32 @@ static void take_setting(struct harness *harness, const struct msg_setting *reco
     harness->bad_reload = true;
 }
 
+/* Too large for a third one on the stack. */
+static void swap_settings(struct settings *one, struct settings *other)
+{
+    unsigned char *a = (unsigned char *)one, *b = (unsigned char *)other;
+
+    for (size_t i = 0; i < sizeof *one; i++) {
+        unsigned char kept = a[i];
+
+        a[i] = b[i];
+        b[i] = kept;
+    }
+}
+
 static void take_reload(struct harness *harness)
 {
-    struct settings *before = &harness->fresh, after;
+    const struct settings *before = &harness->fresh, *after = &harness->settings;
 
     begin_reload(harness); /* without a setting of ours: a file that one of them names may have changed */
-    after = harness->fresh;
     harness->reloading = false;
     if (harness->bad_reload)
         return;
-    *before = harness->settings;
-    harness->settings = after;
-    if (strcmp(before->log_level, after.log_level) != 0)
-        log_set_level((enum log_level)log_level_from(after.log_level));
-    log_set_format(after.log_format);
-    log_set_burst((unsigned)after.log_burst);
+    swap_settings(&harness->fresh, &harness->settings);
+    if (strcmp(before->log_level, after->log_level) != 0)
+        log_set_level((enum log_level)log_level_from(after->log_level));
+    log_set_format(after->log_format);
+    log_set_burst((unsigned)after->log_burst);
     timer_at(harness->beat, mono_now());
     if (harness->worker != NULL && harness->worker->reload != NULL && harness->self != NULL)
         harness->worker->reload(harness->self, before);

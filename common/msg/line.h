@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#define LINE_BACKLOG_MAX 256 /* records kept while the other end does not read */
+#define LINE_BACKLOG_MAX 1024 /* records kept while the other end does not read: all settings fit */
 
 struct line;
 

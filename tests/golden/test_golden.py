@@ -17,6 +17,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TEXTS = os.path.join(HERE, "texts")
 CONFIGS = os.path.join(HERE, "configs")
 
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SPENDD_RUNTIME_DIR": "/nonexistent/environment", "GOLDEN_KEY": "sk-hidden"}
+
 CASES = {
     "spendd-help": ["spendd", "--help"],
     "spendd-states": ["spendd", "--print-states"],
@@ -41,7 +43,7 @@ for config in sorted(os.listdir(CONFIGS)):
 def seen(argv):
     done = subprocess.run(
         [os.path.join(BUILD, "bin", argv[0]), *argv[1:]], capture_output=True, text=True, timeout=20,
-        env={"LC_ALL": "C.UTF-8", "SPENDD_RUNTIME_DIR": "/nonexistent/environment"})
+        env=ENVIRONMENT)
     text = f"exit {done.returncode}\n--- stdout\n{done.stdout}--- stderr\n{done.stderr}"
     text = re.sub(r"checked: \d+ settings", "checked: N settings", text)
     return text.replace(os.path.join(BUILD, "bin") + "/", "").replace(CONFIGS + "/", "")
@@ -58,19 +60,36 @@ def test_text(name):
         assert text == file.read()
 
 
-def printed(path):
+def printed(path, **environment):
     return subprocess.run([os.path.join(BUILD, "bin", "spendd"), "--config", path, "--print-config"],
-                          capture_output=True, text=True, check=True, timeout=20).stdout
+                          capture_output=True, text=True, check=True, timeout=20,
+                          env={**ENVIRONMENT, **environment}).stdout
 
 
-@pytest.mark.parametrize("stem", ["defaults", "everything"])
+@pytest.mark.parametrize("stem", ["defaults", "everything", "models"])
 def test_printed_parses_back_to_itself(stem, tmp_path):
     once = printed(os.path.join(CONFIGS, stem + ".conf"))
     again = tmp_path / "again.conf"
     again.write_text(once)
     assert printed(str(again)) == once
     values = [line.partition("=")[2] for line in once.splitlines()]
-    assert not [value for value in values if "pass" in value or "secret" in value]
+    assert not [value for value in values if "pass" in value or "secret" in value or "hidden" in value]
+
+
+def test_environment_fills_in_what_the_file_does_not_say(tmp_path):
+    """The names that LiteLLM's users have set; the file wins, and the print says where a value is from."""
+    config = tmp_path / "spendd.conf"
+    config.write_text("health: { lock_ttl_s = 7; };")
+    shown = printed(str(config), USE_SHARED_HEALTH_CHECK="False", DEFAULT_SHARED_HEALTH_CHECK_TTL="120",
+                    DEFAULT_SHARED_HEALTH_CHECK_LOCK_TTL="30")
+    assert "    shared = false;\n" in shown and "    cache_ttl_s = 120;\n" in shown and "    lock_ttl_s = 7;\n" in shown
+    assert [line for line in shown.splitlines() if line.startswith("#")] == [
+        "# health.shared came from the environment: USE_SHARED_HEALTH_CHECK",
+        "# health.cache_ttl_s came from the environment: DEFAULT_SHARED_HEALTH_CHECK_TTL"]
+    refused = subprocess.run([os.path.join(BUILD, "bin", "spendd"), "--config", str(config), "--check"], text=True,
+                             capture_output=True, timeout=20,
+                             env={**ENVIRONMENT, "DEFAULT_SHARED_HEALTH_CHECK_TTL": "soon"})
+    assert refused.returncode == 78 and "environment: DEFAULT_SHARED_HEALTH_CHECK_TTL: " in refused.stderr
 
 
 def test_shipped_configuration_says_what_the_defaults_are(tmp_path):
