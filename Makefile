@@ -34,7 +34,7 @@ LDFLAGS  += $(LDFLAGS_$(MODE))
 # --- what there is -------------------------------------------------------------------------------
 row       = $(shell sed -n 's/^WORKER.$(1),[^"]*"\([^"]*\)".*/\1/p' workers/roster.def)
 WORKERS  := $(shell sed -n 's/^WORKER.\([a-z_]*\),.*/\1/p' workers/roster.def)
-ROOM_LIBS := libzmq yajl libsodium hiredis libpq libconfig openssl libcurl
+ROOM_LIBS := libzmq yajl libsodium hiredis libpq libconfig openssl libcurl libmicrohttpd zlib
 
 COMMON_SRC := $(wildcard common/*/*.c)
 COMMON_OBJ := $(COMMON_SRC:%.c=$(BUILD)/%.o)

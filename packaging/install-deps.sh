@@ -30,6 +30,8 @@ build | libssl-dev       | openssl-devel        | TLS to Redis (the hiredis of D
 build | libpq-dev        | libpq-devel          | PostgreSQL client
 build | libcurl4-openssl-dev | libcurl-devel    | health checks of models over HTTP(S), on the same TLS as Redis
 build | libconfig-dev    | libconfig-devel      | the configuration file
+build | libmicrohttpd-dev | libmicrohttpd-devel | HTTP ingest and health, inside our own loop
+build | zlib1g-dev       | zlib-devel           | gzip bodies of HTTP ingest
 run   | redis-server     | valkey-compat-redis  | a private Redis for the demo and the tests
 run   | postgresql       | postgresql-server    | a private PostgreSQL for the demo and the tests
 run   | python3          | python3              | the demo and the tests

@@ -74,7 +74,6 @@ static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *
 {
     int fds[3 + ROSTER_SLOTS_MAX + LISTENERS_MAX] = {theirs, slot->page, supervisor->lock};
     char title[48];
-    unsigned listens;
     struct spawn_order order = {.image = supervisor->images[slot->row],
                                 .title = title,
                                 .fds = fds,
@@ -85,10 +84,8 @@ static pid_t spawn_with(const struct supervisor *supervisor, const struct slot *
     if (roster_table[slot->row].pages == PAGES_ALL)
         for (unsigned i = 0; i < supervisor->count; i++)
             fds[order.fd_count++] = supervisor->slots[i].page_readonly;
-    listens = listen_give(&supervisor->listeners, slot->row, fds + order.fd_count);
-    order.fd_count += listens;
-    if (listens > 0)
-        order.files = supervisor->settings.ingest_max_connections + LISTEN_FILES_BESIDES;
+    order.fd_count += listen_give(&supervisor->listeners, slot->row, fds + order.fd_count);
+    order.files = listen_files(&supervisor->settings, slot->row);
     return spawn(&order, err);
 }
 

@@ -28,15 +28,24 @@
 #define LOOK_AGAIN_MS 20
 #define MODE 0660
 
+#define IN(field) offsetof(struct settings, field)
+#define OPEN_TO_ALL SIZE_MAX
+
 static const struct row {
     const char *worker; /* row of the roster */
     const char *setting;
-    size_t endpoint, certificate; /* in struct settings */
+    size_t endpoint, guard, connections; /* in struct settings */
+    const char *guarded_by; /* what must be set where other machines reach it; `guard` is that */
+    bool http;
 } rows[LISTENERS_MAX] = {
-    {"aggregator", "ingest.acked", offsetof(struct settings, ingest_acked),
-     offsetof(struct settings, ingest_curve_certificate)},
-    {"aggregator", "ingest.unacked", offsetof(struct settings, ingest_unacked),
-     offsetof(struct settings, ingest_curve_certificate)},
+    {"aggregator", "ingest.acked", IN(ingest_acked), IN(ingest_curve_certificate),
+     IN(ingest_max_connections), "CURVE (ingest.curve_certificate)", false},
+    {"aggregator", "ingest.unacked", IN(ingest_unacked), IN(ingest_curve_certificate),
+     IN(ingest_max_connections), "CURVE (ingest.curve_certificate)", false},
+    {"gateway", "http.ingest_listen", IN(http_ingest_listen), IN(http_tokens),
+     IN(http_max_connections), "a token (http.tokens)", true},
+    {"gateway", "http.status_listen", IN(http_status_listen), OPEN_TO_ALL,
+     IN(http_max_status_connections), NULL, true},
 };
 
 static const char *text_of(const struct settings *settings, size_t offset)
@@ -160,7 +169,7 @@ static int make_soon(const struct endpoint *endpoint)
 /* --- all of them ---------------------------------------------------------------------------------- */
 
 /* What systemd was configured with must not be wider than what we were. */
-static int check_lent(int fd, const struct row *row, const struct endpoint *wanted, bool curve,
+static int check_lent(int fd, const struct row *row, const struct endpoint *wanted, bool guarded,
                       struct err *err)
 {
     struct endpoint lent;
@@ -168,10 +177,15 @@ static int check_lent(int fd, const struct row *row, const struct endpoint *want
     if (activation_address(fd, &lent) < 0 || endpoint_is_tcp(&lent) != endpoint_is_tcp(wanted))
         return err_set(err, "%s: the socket from systemd is of another kind (Unix or tcp) than the setting",
                        row->setting);
-    if (!curve && !lent.loopback)
-        return err_set(err, "%s: the socket from systemd is reached from other machines and needs CURVE "
-                       "(ingest.curve_certificate)", row->setting);
+    if (!guarded && !lent.loopback)
+        return err_set(err, "%s: the socket from systemd is reached from other machines and needs %s",
+                       row->setting, row->guarded_by);
     return 0;
+}
+
+static bool guarded(const struct row *row, const struct settings *settings)
+{
+    return row->guard == OPEN_TO_ALL || text_of(settings, row->guard)[0] != '\0';
 }
 
 static int open_one(struct listeners *listeners, unsigned number, const struct settings *settings,
@@ -184,11 +198,11 @@ static int open_one(struct listeners *listeners, unsigned number, const struct s
 
     if (strcmp(text, "off") == 0)
         return 0;
-    if (endpoint_read(text, &endpoint, err) < 0)
+    if ((row->http ? endpoint_read_http : endpoint_read)(text, &endpoint, err) < 0)
         return -2;
     *fd = activation_take(activation, row->setting, &endpoint);
     if (*fd >= 0)
-        return check_lent(*fd, row, &endpoint, text_of(settings, row->certificate)[0] != '\0', err) < 0 ? -2 : 0;
+        return check_lent(*fd, row, &endpoint, guarded(row, settings), err) < 0 ? -2 : 0;
     if (endpoint.kind == ENDPOINT_INTERFACE && interface_address(endpoint.path, &endpoint, err) < 0)
         return -1;
     *fd = make_soon(&endpoint);
@@ -227,6 +241,21 @@ unsigned listen_give(const struct listeners *listeners, unsigned row, int fds[LI
         if (listeners->fd[i] >= 0 && strcmp(rows[i].worker, roster_table[row].name) == 0)
             fds[count++] = listeners->fd[i];
     return count;
+}
+
+int64_t listen_files(const struct settings *settings, unsigned row)
+{
+    int64_t most = 0;
+
+    for (unsigned i = 0; i < LISTENERS_MAX; i++)
+        if (strcmp(rows[i].worker, roster_table[row].name) == 0) {
+            int64_t connections;
+
+            memcpy(&connections, (const char *)settings + rows[i].connections, sizeof connections);
+            /* The aggregator's two share their bound, HTTP's have one each. */
+            most = rows[i].http ? most + connections : connections;
+        }
+    return most > 0 ? most + LISTEN_FILES_BESIDES : 0;
 }
 
 void listen_close(struct listeners *listeners)

@@ -13,7 +13,7 @@
 #include "common/config/endpoint.h"
 #include "common/config/settings.h"
 
-#define LISTENERS_MAX 2
+#define LISTENERS_MAX 4
 /* Descriptors of a worker that listens, besides its connections: its own, and those that are accepted
  * before it notices that it has too many. */
 #define LISTEN_FILES_BESIDES 1280
@@ -29,6 +29,9 @@ int listen_open(struct listeners *listeners, const struct settings *settings, st
 
 /* Puts what a worker of this row of the roster inherits at `fds`; returns how many. */
 unsigned listen_give(const struct listeners *listeners, unsigned row, int fds[LISTENERS_MAX]);
+
+/* Descriptors that a worker of this row needs; 0: no more than any process. */
+int64_t listen_files(const struct settings *settings, unsigned row);
 
 /* Nobody accepts any more: who waits is sent away (systemd's sockets stay open in systemd). */
 void listen_close(struct listeners *listeners);

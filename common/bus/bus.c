@@ -28,15 +28,13 @@
 #include <sys/stat.h>
 #include <zmq.h>
 
-/* Messages queued on a channel.  Bytes are bounded by the credit for batches, not by this. */
-#define CHANNEL_HIGH_WATER 256
-
 struct channel {
     const char *endpoint;
+    int messages;
 };
 
 static const struct channel channels[BUS_CHANNELS] = {
-#define CHANNEL(name, writer, reader, endpoint) [BUS_##name] = {endpoint},
+#define CHANNEL(name, writer, reader, endpoint, messages) [BUS_##name] = {endpoint, messages},
 #include "common/bus/channels.def"
 #undef CHANNEL
 };
@@ -149,7 +147,7 @@ static int channel_endpoint(const struct bus *bus, enum bus_channel channel, uns
 struct bus_socket *bus_read(struct bus *bus, enum bus_channel channel, unsigned index,
                             bus_message_fn *message, void *arg, struct err *err)
 {
-    const struct bus_limits limits = {.high_water = CHANNEL_HIGH_WATER, .socket_mode = 0600};
+    const struct bus_limits limits = {.high_water = channels[channel].messages, .socket_mode = 0600};
     char endpoint[128];
 
     if (channel_endpoint(bus, channel, index, endpoint, err) != 0)
@@ -160,7 +158,7 @@ struct bus_socket *bus_read(struct bus *bus, enum bus_channel channel, unsigned 
 struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned index,
                              struct err *err)
 {
-    const struct bus_limits limits = {.high_water = CHANNEL_HIGH_WATER};
+    const struct bus_limits limits = {.high_water = channels[channel].messages};
     struct bus_socket *socket;
     char endpoint[128];
 

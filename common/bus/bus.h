@@ -29,7 +29,7 @@ struct bus_frame {
 enum bus_kind { BUS_ROUTER, BUS_PULL, BUS_PUSH };
 
 enum bus_channel {
-#define CHANNEL(name, writer, reader, endpoint) BUS_##name,
+#define CHANNEL(name, writer, reader, endpoint, messages) BUS_##name,
 #include "common/bus/channels.def"
 #undef CHANNEL
     BUS_CHANNELS

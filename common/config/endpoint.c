@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,4 +116,16 @@ int endpoint_read(const char *text, struct endpoint *endpoint, struct err *err)
     if (read_port(colon + 1, &endpoint->port, err) < 0)
         return -1;
     return read_host(copy, bracketed, endpoint, err);
+}
+
+int endpoint_read_http(const char *text, struct endpoint *endpoint, struct err *err)
+{
+    char url[160];
+
+    memset(endpoint, 0, sizeof *endpoint);
+    if (strstr(text, "://") != NULL || strchr(text, ':') == NULL)
+        return err_set(err, "\"%s\" must be address:port, or off", text);
+    if ((size_t)snprintf(url, sizeof url, TCP "%s", text) >= sizeof url)
+        return err_set(err, "\"%.100s...\" is too long", text);
+    return endpoint_read(url, endpoint, err);
 }

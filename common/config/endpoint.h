@@ -31,6 +31,9 @@ struct endpoint {
 /* -1: it is none; `err` says why. */
 int endpoint_read(const char *text, struct endpoint *endpoint, struct err *err) MUST_CHECK;
 
+/* The same for HTTP, where no scheme stands before it: address:port. */
+int endpoint_read_http(const char *text, struct endpoint *endpoint, struct err *err) MUST_CHECK;
+
 bool endpoint_is_tcp(const struct endpoint *endpoint);
 
 /* Only this machine talks to these addresses.  An IPv4 address in IPv6's clothes is what it is. */

@@ -119,6 +119,38 @@ static void check_listen(const char *path, const char *text, bool open, bool cur
              group, path, group, path);
 }
 
+/* false: it is off, or no address. */
+static bool read_http(const char *path, const char *text, struct endpoint *endpoint, struct listener *to)
+{
+    struct err err;
+
+    if (strcmp(text, "off") == 0)
+        return false;
+    if (endpoint_read_http(text, endpoint, &err) == 0)
+        return true;
+    tell(to, path, "%s: %s", path, err.text);
+    return false;
+}
+
+static void check_http(const struct settings *s, struct listener *to)
+{
+    struct endpoint ingest, status;
+    bool posts = read_http("http.ingest_listen", s->http_ingest_listen, &ingest, to);
+
+    if (posts && s->http_tokens[0] == '\0' && !ingest.loopback)
+        tell(to, "http.ingest_listen", "http.ingest_listen = \"%s\" is reached from other machines and needs "
+             "a token: set http.tokens", s->http_ingest_listen);
+    if (read_http("http.status_listen", s->http_status_listen, &status, to) && posts &&
+        strcmp(s->http_ingest_listen, s->http_status_listen) == 0)
+        tell(to, "http.status_listen", "http.status_listen is the same address as http.ingest_listen");
+    if ((s->http_tls_certificate[0] == '\0') != (s->http_tls_key[0] == '\0'))
+        tell(to, "http.tls_certificate", "http.tls_certificate and http.tls_key are set together, or neither");
+    if (s->http_max_held_bytes < s->http_max_body_bytes)
+        tell(to, "http.max_held_bytes", "http.max_held_bytes = %" PRId64 " is below http.max_body_bytes = %"
+             PRId64 ": such a body would always be refused for now", s->http_max_held_bytes,
+             s->http_max_body_bytes);
+}
+
 static void check_endpoints(const struct settings *s, struct listener *to)
 {
     const struct curve ingest = {"ingest.curve_certificate", s->ingest_curve_certificate,
@@ -131,6 +163,7 @@ static void check_endpoints(const struct settings *s, struct listener *to)
     if (strcmp(s->ingest_unacked, "off") != 0)
         check_listen("ingest.unacked", s->ingest_unacked, true, proven, to);
     check_listen("admin.listen", s->admin_listen, false, check_curve(&admin, to), to);
+    check_http(s, to);
     if (strcmp(s->ingest_acked, s->ingest_unacked) == 0)
         tell(to, "ingest.unacked", "ingest.unacked is the same endpoint as ingest.acked");
 }
@@ -210,6 +243,20 @@ static void check_flusher_memory(const struct settings *s, struct listener *to)
              s->flush_bytes, s->supervisor_data_limit_mb);
 }
 
+/* The gateway under RLIMIT_DATA: bodies, once more on their way to an aggregator, and its connections. */
+static void check_gateway_memory(const struct settings *s, struct listener *to)
+{
+    int64_t connections = s->http_max_connections + s->http_max_status_connections;
+    int64_t needed = (2 * s->http_max_held_bytes + connections * s->http_max_header_bytes + 48 * MIB +
+                      MIB - 1) / MIB;
+
+    if (strcmp(s->http_ingest_listen, "off") != 0 && needed > s->supervisor_data_limit_mb)
+        tell(to, "http.max_held_bytes", "the gateway needs %" PRId64 " MiB (http.max_held_bytes = %" PRId64
+             " twice, http.max_connections = %" PRId64 " times http.max_header_bytes), "
+             "supervisor.data_limit_mb = %" PRId64 " allows less", needed, s->http_max_held_bytes,
+             s->http_max_connections, s->supervisor_data_limit_mb);
+}
+
 /* Every key must land in one hash slot: the prefix carries a {tag} that is not empty. */
 static void check_prefix(const struct settings *s, struct listener *to)
 {
@@ -284,6 +331,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_sizes(settings, &to);
     check_memory(settings, &to);
     check_flusher_memory(settings, &to);
+    check_gateway_memory(settings, &to);
     check_prefix(settings, &to);
     check_tls(settings, &to);
     check_fleet(settings, &to);
@@ -293,6 +341,8 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
 unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg)
 {
     struct listener to = {say, arg, 0};
+    struct endpoint http;
+    struct err err;
 
     if (!s->spend_log_enabled)
         tell(&to, "spend_log.enabled", "spend_log.enabled = false: no row per event is written");
@@ -303,6 +353,10 @@ unsigned settings_narrowed(const struct settings *s, relation_fn *say, void *arg
         tell(&to, "aggregator.processes", "aggregator.processes = %" PRId64 " with dedupe.database = false: "
              "an event that is sent again over a new connection may reach another aggregator, and is "
              "counted again", s->aggregator_processes);
+    if (strcmp(s->http_ingest_listen, "off") != 0 && s->http_tls_certificate[0] == '\0' &&
+        (endpoint_read_http(s->http_ingest_listen, &http, &err) < 0 || !http.loopback))
+        tell(&to, "http.tls_certificate", "http.ingest_listen = \"%s\" without http.tls_certificate: tokens and"
+             " events are in clear on the network", s->http_ingest_listen);
     if (!s->redis_tls_verify)
         tell(&to, "redis.tls_verify", "redis.tls_verify = false: whoever answers is taken for Redis");
     if (s->spool_allow_volatile)

@@ -4,6 +4,7 @@
  */
 #include "common/harness/roster.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const struct roster_row roster_table[] = {
@@ -15,11 +16,30 @@ const struct roster_row roster_table[] = {
 
 const unsigned roster_rows = COUNT_OF(roster_table);
 
+/* "field|field": does one of these say where to listen?  Empty: the setting was not given, as good as on. */
+static bool listens(const char *fields, const struct settings *settings)
+{
+    char name[40];
+
+    for (size_t bytes = strcspn(fields, "|"); bytes > 0; bytes = strcspn(fields, "|")) {
+        const struct setting *setting;
+
+        snprintf(name, sizeof name, "%.*s", (int)bytes, fields);
+        setting = setting_by_name(name);
+        if (setting != NULL && strcmp((const char *)settings + setting->offset, "off") != 0)
+            return true;
+        fields += bytes + (fields[bytes] == '|');
+    }
+    return false;
+}
+
 unsigned roster_instances(const struct roster_row *row, const struct settings *settings)
 {
     const struct setting *setting = setting_by_name(row->instances);
     int64_t count = 1;
 
+    if (strchr(row->instances, '|') != NULL)
+        return listens(row->instances, settings);
     if (setting != NULL)
         memcpy(&count, (const char *)settings + setting->offset, sizeof count);
     return count >= 1 ? (unsigned)count : 1;

@@ -19,7 +19,7 @@ enum roster_core { CORE_NEVER, CORE_ALLOWED };
 
 struct roster_row {
     const char *name;
-    const char *instances; /* a setting's name, or "ONE" */
+    const char *instances; /* a setting's name, "ONE", or the names of two that say where to listen */
     enum roster_gate gate;
     unsigned drain;
     enum roster_pages pages;
@@ -32,7 +32,8 @@ extern const unsigned roster_rows;
 
 #define ROSTER_SLOTS_MAX 64 /* bounds of the settings that say how many; checked by a unit test */
 
-/* How many of this row these settings ask for; a reader that was not given the setting sees one. */
+/* How many of this row these settings ask for, none if it would listen nowhere; a reader that was not given
+ * the setting sees one. */
 unsigned roster_instances(const struct roster_row *row, const struct settings *settings);
 
 unsigned roster_slots(const struct settings *settings);

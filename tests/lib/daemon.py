@@ -84,7 +84,7 @@ class Spendd:
         self.name = os.path.basename(directory)
         os.makedirs(self.run, mode=0o750, exist_ok=True)
         os.makedirs(self.spool, mode=0o750, exist_ok=True)
-        self.settings = {"runtime_dir": self.run, "spool.dir": self.spool, **(QUICK if quick else {})}
+        self.settings = {"runtime_dir": self.run, "spool.dir": self.spool, "http.status_listen": "off", **(QUICK if quick else {})}
         if redis is not None:
             self.settings["redis.url"] = redis.url
         if postgres is not None:

@@ -41,6 +41,7 @@ DOORS = {
     r"libconfig\.h": "common/config/",
     r"yajl.*": "common/json/",
     r"microhttpd\.h": "workers/gateway/",
+    r"zlib\.h": "workers/gateway/",
     r"curl/.*": "workers/health_checker/",
 }
 

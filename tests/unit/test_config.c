@@ -188,7 +188,7 @@ static void table_is_sound(void **unused)
         assert_int_equal(settings_set(&copy, setting, value, &err), 0);
     }
     for (unsigned row = 0; row < roster_rows; row++)
-        if (strcmp(roster_table[row].instances, "ONE") != 0)
+        if (strcmp(roster_table[row].instances, "ONE") != 0 && strchr(roster_table[row].instances, '|') == NULL)
             assert_non_null(setting_by_name(roster_table[row].instances));
     settings.aggregator_processes = setting_by_name("aggregator_processes")->most;
     assert_true(roster_slots(&settings) <= ROSTER_SLOTS_MAX);

@@ -80,7 +80,7 @@ static void readers_have_names(void **unused)
     char names[200];
 
     (void)unused;
-    reload_reader_names(setting_by_path("supervisor.hang_ms"), names, sizeof names);
+    reload_reader_names(setting_by_path("supervisor.start_ms"), names, sizeof names);
     assert_string_equal(names, "spendd");
     reload_reader_names(setting_by_path("seal.ms"), names, sizeof names);
     assert_string_equal(names, "aggregator");

@@ -83,8 +83,11 @@ static void pause_reading(struct aggregator *a)
 {
     bool acked = ingest_crowded(&a->ingest), unacked = acked || a->ingest.refusing != NULL;
 
-    if (acked != a->acked_paused)
+    if (acked != a->acked_paused) {
         bus_pause(a->ingest.acked, acked);
+        if (a->ingest.posts != NULL)
+            bus_pause(a->ingest.posts, acked);
+    }
     if (a->ingest.unacked != NULL && unacked != a->unacked_paused)
         bus_pause(a->ingest.unacked, unacked);
     a->acked_paused = acked;
@@ -181,6 +184,7 @@ static void upkeep(struct aggregator *a, mono_t now)
     window_expire(a->window, (uint32_t)(ms / 1000));
     lane_upkeep(&a->lane, ms, safe);
     lane_figures(&a->lane);
+    stats_set(harness_stats(a->harness), METRIC_ingest_refusing, a->ingest.refusing != NULL);
     harness_status(a->harness, "segments %" PRId64 " unapplied of %zu, %" PRId64 " bytes%s%s",
                    a->lane.unapplied, a->lane.count, a->lane.bytes + a->lane.open_bytes,
                    a->ingest.refusing != NULL ? "; refusing: " : "",
@@ -252,10 +256,22 @@ static int guard_ingest(struct aggregator *a, struct err *err)
     return guard.certificate[0] != '\0' ? bus_guard(a->bus, &guard, err) : 0;
 }
 
+/* From the gateway, where there is HTTP ingest. */
+static int bind_posts(struct aggregator *a, struct err *err)
+{
+    if (strcmp(a->settings->http_ingest_listen, "off") == 0)
+        return 0;
+    a->ingest.answers = bus_write(a->bus, BUS_answers, 0, err);
+    if (a->ingest.answers == NULL)
+        return -1;
+    a->ingest.posts = bus_read(a->bus, BUS_posts, a->lane.index, ingest_posted, &a->ingest, err);
+    return a->ingest.posts == NULL ? -1 : 0;
+}
+
 static int bind_ingest(struct aggregator *a, struct err *err)
 {
     a->ingest.acked = bind_one(a, BUS_ROUTER, 0, err);
-    if (a->ingest.acked == NULL)
+    if (a->ingest.acked == NULL || bind_posts(a, err) != 0)
         return -1;
     if (strcmp(a->settings->ingest_unacked, "off") == 0)
         return 0;

@@ -11,20 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `head`: everything in front of E1.  A peer that has left, or that let REPLIES_HIGH_WATER answers pile
- * up unread, gets nothing: kept answers of one deaf peer would have no bound.  Its event is durable; it
- * asks again and hears "duplicate". */
+/* `head`: everything in front of E1; nothing is, where the gateway asked.  A peer that has left, or that let
+ * REPLIES_HIGH_WATER answers pile up unread, gets nothing: kept answers of one deaf peer would have no
+ * bound.  Its event is durable; it asks again and hears "duplicate". */
 static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
                    const char *word, const struct bus_frame *id, const char *json, size_t bytes)
 {
     struct bus_frame frames[ECHO_MOST + 4];
+    struct bus_socket *socket = heads > 0 ? ingest->acked : ingest->answers;
 
     for (size_t i = 0; i < heads; i++)
         frames[i] = head[i];
     frames[heads] = (struct bus_frame){word, 2};
     frames[heads + 1] = *id;
     frames[heads + 2] = (struct bus_frame){json, bytes};
-    if (ingest->acked == NULL || bus_send(ingest->acked, frames, heads + 3) != 0)
+    if (socket == NULL || bus_send(socket, frames, heads + 3) != 0)
         stats_add(ingest->stats, METRIC_answers_dropped_total, 1);
 }
 
@@ -133,6 +134,8 @@ void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t h
 {
     size_t bytes;
     const char *text = accept_text(ingest, &bytes);
+    /* HTTP has a status for it, and it never waits for the disk. */
+    bool nothing = heads == 0 && ingest->accepted + ingest->duplicate == 0;
 
 #ifdef MUTANT_ACK_BEFORE_SYNC
     ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */
@@ -140,5 +143,5 @@ void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t h
     if (ingest->waits)
         keep_answer(ingest, head, heads, id, text, bytes);
     else
-        answer(ingest, head, heads, "A1", id, text, bytes);
+        answer(ingest, head, heads, nothing ? "A0" : "A1", id, text, bytes);
 }

@@ -211,30 +211,48 @@ static void malformed(struct ingest *ingest, const struct bus_frame *frames, siz
         }
 }
 
-void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
-                  size_t frame_count)
+/* `frames` end in E1, id, payload behind `heads` others. */
+static void take(struct ingest *ingest, const struct bus_frame *frames, size_t heads)
 {
-    struct ingest *ingest = arg;
-    size_t heads = frame_count - 3;
-    const struct bus_frame *id = &frames[frame_count - 2];
+    const struct bus_frame *id = &frames[heads + 1];
     struct err err;
 
-    (void)socket;
-    if (frame_count < 4 || heads > ECHO_MOST + 1 || !is_word(&frames[heads]) || !id_good(id)) {
-        malformed(ingest, frames, frame_count);
-        return;
-    }
     if (ingest->refusing != NULL) {
         answer_refuse(ingest, frames, heads, id, ingest->refusing, true);
         return;
     }
     ingest->from_unacked = false;
-    if (read_message(ingest, &frames[frame_count - 1], &err) != 0) {
+    if (read_message(ingest, &frames[heads + 2], &err) != 0) {
         answer_refuse(ingest, frames, heads, id, err.text, false);
         return;
     }
     count(ingest);
     answer_accept(ingest, frames, heads, id);
+}
+
+void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                  size_t frame_count)
+{
+    struct ingest *ingest = arg;
+    size_t heads = frame_count - 3;
+
+    (void)socket;
+    if (frame_count < 4 || heads > ECHO_MOST + 1 || !is_word(&frames[heads]) || !id_good(&frames[heads + 1]))
+        malformed(ingest, frames, frame_count);
+    else
+        take(ingest, frames, heads);
+}
+
+/* The gateway's: nothing stands before E1, and the answer goes back on a channel of its own. */
+void ingest_posted(void *arg, struct bus_socket *socket, const struct bus_frame *frames, size_t frame_count)
+{
+    struct ingest *ingest = arg;
+
+    (void)socket;
+    if (frame_count != 3 || !is_word(&frames[0]) || !id_good(&frames[1]))
+        stats_add(ingest->stats, METRIC_frames_malformed_total, 1);
+    else
+        take(ingest, frames, 0);
 }
 
 void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,

@@ -36,6 +36,7 @@ struct ingest {
     struct stats_page *stats;
     struct window *window;
     struct bus_socket *acked, *unacked;
+    struct bus_socket *posts, *answers; /* from and to the gateway; NULL: no HTTP ingest */
     struct event_reader *reader;
     struct json_out *json, *answer; /* the list of the refused; an answer as a whole */
     struct group groups[2];
@@ -54,7 +55,7 @@ struct ingest {
 void ingest_init(struct ingest *ingest, const struct settings *settings, struct stats_page *stats,
                  struct window *window);
 void ingest_cleanup(struct ingest *ingest);
-bus_message_fn ingest_acked, ingest_unacked; /* arg: the struct ingest */
+bus_message_fn ingest_acked, ingest_unacked, ingest_posted; /* arg: the struct ingest */
 
 bool ingest_waiting(const struct ingest *ingest); /* does anything collect? */
 bool ingest_crowded(const struct ingest *ingest); /* stop reading until the group has gone */
