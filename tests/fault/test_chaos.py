@@ -9,6 +9,7 @@ import random
 import signal
 
 import pytest
+from redis import RedisError
 
 from lib import conservation, processes
 from lib.commits import PostgresProxy
@@ -87,7 +88,7 @@ class Chaos:
             client = self.stack.redis.client()
             client.delete(rng.choice(("{spendd}:queue:0", "{spendd}:meta:0", "{spendd}:lock:0", "{spendd}:applied:0")))
             client.close()
-        except OSError:
+        except (OSError, RedisError):
             pass  # it is frozen or away
 
     def redis_frozen(self, _):

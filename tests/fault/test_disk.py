@@ -5,7 +5,6 @@ and comes again counts once, the file takes no more records, and service goes on
 dedupe.database is off where it says so: then the window and the identity of batches alone keep the sums.
 """
 import os
-import signal
 import struct
 
 import pytest
@@ -98,7 +97,7 @@ def test_a_name_is_on_the_disk_before_its_batch_is_pushed(stack, faulty):
     one of them, the file would be an open segment again and count a second time, under a new identity.
     The disk is full during the recovery: else the window's image would sync the directory by the way."""
     instance, faults = faulty
-    instance.write_config(seal__ms=700, spool__keep_applied_s=3600)
+    instance.write_config(seal__ms=3000, spool__keep_applied_s=3600)
     instance.stop()
     faults.set("journal")
     instance.start(ready=WORKERS)
@@ -125,13 +124,13 @@ def test_the_window_outlives_segments_and_a_kill(stack):
     """Segments go as soon as they are applied; the image alone must know their ids."""
     instance = stack.spendd(dedupe__seconds=3600, spool__keep_applied_s=0, **LOST).start(ready=WORKERS)
     events = [*Generator(82, "image").events(500)]
-    outcome = Producer(instance.ingest, batches(iter(events), 7)).start().wait(40, stack.logs)
+    outcome = Producer(instance.ingest, batches(iter(events), 7), resend_s=60).start().wait(90, stack.logs)
     assert outcome.accepted == 500
     conserved(stack, outcome, log=False)
     wait_until(lambda: not sealed_files(instance), 30, "the segments to go", stack.logs)
     instance.kill_all()
     instance.start(ready=WORKERS)
-    again = Producer(instance.ingest, batches(iter(events), 11)).start().wait(40, stack.logs)
+    again = Producer(instance.ingest, batches(iter(events), 11), resend_s=60).start().wait(90, stack.logs)
     assert (again.accepted, again.duplicate) == (0, 500)
     conserved(stack, outcome, log=False)
 
@@ -139,10 +138,11 @@ def test_the_window_outlives_segments_and_a_kill(stack):
 def test_a_window_that_is_full_forgets_the_oldest(stack):
     instance = stack.spendd(dedupe__ids=1000).start(ready=WORKERS)
     events = [*Generator(83, "full").events(3000)]
-    outcome = Producer(instance.ingest, batches(iter(events), 50), window=1).start().wait(40, stack.logs)
-    late = Producer(instance.ingest, batches(iter(events[2000:]), 50), window=1).start().wait(40, stack.logs)
+    once = {"window": 1, "resend_s": 60}
+    outcome = Producer(instance.ingest, batches(iter(events), 50), **once).start().wait(90, stack.logs)
+    late = Producer(instance.ingest, batches(iter(events[2000:]), 50), **once).start().wait(90, stack.logs)
     assert (late.accepted, late.duplicate) == (0, 1000)
-    early = Producer(instance.ingest, batches(iter(events[:2000]), 50), window=1).start().wait(40, stack.logs)
+    early = Producer(instance.ingest, batches(iter(events[:2000]), 50), **once).start().wait(90, stack.logs)
     assert (early.accepted, early.duplicate) == (2000, 0)
     conserved(stack, outcome)
 
@@ -166,12 +166,12 @@ def test_an_orphan_drains_while_its_successor_waits(stack):
     producer = Producer(instance.ingest, batches(Generator(84, "orphan").events(10**9), 8), rate=60, resend_s=1).start()
     for _ in range(3):
         answers(producer, 20, [instance])
-        stack.redis.process.send_signal(signal.SIGSTOP)
+        stack.redis.freeze()
         orphan = instance.pid("aggregator")
         instance.kill_supervisor()
         instance.start(ready=())
         wait_until(lambda: instance.pids("aggregator") and instance.pids("aggregator")[0] != orphan, 20, "a successor", [instance])
-        stack.redis.process.send_signal(signal.SIGCONT)
+        stack.redis.thaw()
         instance.wait_ready(*WORKERS, deadline_s=40)
     producer.finish_source()
     producer.wait(60, stack.logs)
@@ -206,7 +206,7 @@ def test_a_long_recovery_beats_all_the_while(stack, place):
     """3,000 segments, some of them corrupt, an abandoned lane of open ones, a disk whose every sync takes 300 ms,
     and a supervisor with little patience: nobody is taken for hung."""
     faults = Faults(place.sub("f"))
-    instance = stack.spendd(build=faults.build, supervisor__hang_ms=1500, supervisor__start_ms=1500)
+    instance = stack.spendd(build=faults.build, supervisor__hang_ms=4000, supervisor__start_ms=4000)
     faults.set("slow-sync")
     outcome = Outcome()
     lane = os.path.join(instance.spool, "lane-0")

@@ -26,7 +26,19 @@ def sessions(server, application="spendd db_flusher"):
 
 # --- slots -----------------------------------------------------------------------------------------------------
 def take_slots(server, user="spendd"):
-    """All connections that this role can have."""
+    """All connections that this role can have: one that is just being closed is not free yet, and would be later."""
+    look = server.connect(application_name="look")
+    wait_until(lambda: _others(look) == 0, 20, "the test's own connections to be closed", [server])
+    return [look, *_take(server, user)]
+
+
+def _others(connection):
+    cursor = connection.cursor()
+    cursor.execute("select count(*) from pg_stat_activity where application_name = 'test' and pid <> pg_backend_pid()")
+    return cursor.fetchone()[0]
+
+
+def _take(server, user):
     taken = []
     with contextlib.suppress(psycopg2.OperationalError):
         while len(taken) < 100:
@@ -63,13 +75,15 @@ def test_too_many_clients_while_we_are_there(sites, place):
     site = Site(stack, database__url=stack.postgres.url(user="app"))
     site.flushes()
     keeper, taken = stack.postgres.connect(application_name="keeper"), []
-    for _ in range(20):
-        taken += take_slots(stack.postgres, user="other")
+
+    def crowded():
+        taken.extend(_take(stack.postgres, "other"))
         keeper.cursor().execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
-        taken += take_slots(stack.postgres, user="other")
-        if (site.instance.metric("database_refused_too_many_clients_total") or 0) > 0:
-            break
-    site.closed("too_many_clients")
+        taken.extend(_take(stack.postgres, "other"))
+        gate = site.gate()
+        return gate and not gate["open"] and "too_many_clients" in gate["why"]
+
+    wait_until(crowded, 60, "our slot to be somebody else's", site.logs)
     site.acknowledges()
     give_back([keeper, *taken])
     site.opened()
@@ -229,11 +243,20 @@ def test_server_that_starts_up_and_shuts_down(sites, place):
     site.opened()
     site.flushes()
     holder = standby.connect(application_name="holder")  # a smart shutdown waits for it
+    refused = site.instance.metric("database_refused_starting_up_total")
     ender = threading.Thread(target=standby.stop, args=("smart",))
     ender.start()
-    site.metric("database_refused_starting_up_total", 3)
+
+    def turned_away():
+        """It waits for our flusher's session as well, which would go on for ever: whoever comes again is refused."""
+        holder.cursor().execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spendd%'")
+        return site.instance.metric("database_refused_starting_up_total") > refused
+
+    wait_until(turned_away, 30, "somebody to be refused", site.logs)
+    site.closed("starting_up")
+    site.acknowledges()
     holder.close()
-    ender.join(30)
+    ender.join()  # it has a deadline of its own
     standby.start(wait=False)
     site.finish()
 
@@ -300,7 +323,7 @@ def test_probes_that_wait_for_a_lock_leave_nothing_behind(sites, place):
     site.closed("lock_timeout")
     foreign.rollback()
     foreign.close()
-    assert most <= 2, f"{most} sessions of probes at a time"
+    assert most <= 3, f"{most} sessions of probes at a time"  # of eight; one may be leaving
     site.finish()
 
 
@@ -345,7 +368,7 @@ def test_status_while_frozen(sites, place):
     stack = sites(place.postgres())
     site = Site(stack, database__statement_ms=3000, database__socket_timeout_ms=3000, health__fail_after=100)
     site.flushes()
-    assert site.word() == "database ready"
+    wait_until(lambda: site.word() == "database ready", 30, "a word of the flusher", site.logs)
     stack.postgres.freeze()
     wait_until(lambda: "database silent for" in site.word(), 30, "the flusher to say that it waits", site.logs)
     site.acknowledges()
@@ -364,11 +387,11 @@ def probes(server):
 def test_flushes_count_as_probes(sites, place):
     """While commits come, the holder's database is not probed; when they stop coming, it is, and soon."""
     stack = sites(place.postgres(log_connections="on"))
-    site = Site(stack, health__probe_ms=150, health__idle_probe_ms=600000, database__lock_ms=500, lock__linger_ms=60000)
+    site = Site(stack, health__probe_ms=500, health__idle_probe_ms=600000, database__lock_ms=500, lock__linger_ms=60000)
     site.flushes(5)
     before, started = probes(stack.postgres), time.monotonic()
     site.flushes(40)
-    looks = (time.monotonic() - started) / 0.15  # a busy machine has pauses between flushes, and probes in them
+    looks = (time.monotonic() - started) / 0.5 + 1  # a busy machine has pauses between flushes, and probes in them
     assert probes(stack.postgres) - before <= looks / 2, "a database that commits is probed all the same"
     before = probes(stack.postgres)
     foreign = stack.postgres.connect(application_name="foreign")

@@ -21,7 +21,7 @@ def events_of(name, count, **more):
 
 
 def send(instance, events, outcome=None, shape=10, logs=()):
-    return Producer(instance.ingest, batches(events, shape), outcome).start().wait(40, [instance, *logs])
+    return Producer(instance.ingest, batches(events, shape), outcome, resend_s=60).start().wait(90, [instance, *logs])
 
 
 def dead_letters(stack, kind):

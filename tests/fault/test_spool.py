@@ -106,7 +106,6 @@ def test_wiped_between_runs(stack, instance):
     again = Producer(instance.ingest, batches(Generator(31, "wiped").events(300), 11), outcome).start().wait(40, stack.logs)
     assert again.accepted == 600  # the window went with the directory; the arbiter is in PostgreSQL
     finish(load(instance, "wiped-more", outcome, count=100), stack)
-    instance.stop()
     conserved(stack, outcome)
 
 
@@ -161,7 +160,7 @@ def test_cloned(stack, instance, running):
         answers(producer, 10, instance)
         finish(more, stack)
         # Its disk goes: what it acknowledged must be counted by then, the open segment too.
-        fence = clone.ctl("--timeout", "30", "flush", "--wait", timeout_s=40)
+        fence = clone.ctl("--timeout", "90", "flush", "--wait", timeout_s=100)
         assert fence.returncode == 0, fence.stderr + clone.tail()
         clone.kill_all()
         empty(clone.spool)
@@ -212,7 +211,7 @@ def test_a_corrupt_sealed_segment_is_quarantined(stack, instance):
     found = {row[0] for row in stack.postgres.query("select event_id from spendd.spend_log")}
     assert safe <= found
     # The producer repeats what is missing, as one who never heard: nothing counts twice.
-    again = Producer(instance.ingest, batches(Generator(31, "corrupt").events(400), 20)).start().wait(30, stack.logs)
+    again = Producer(instance.ingest, batches(Generator(31, "corrupt").events(400), 20), resend_s=60).start().wait(90, stack.logs)
     assert again.accepted + again.duplicate == 400
     report = conservation.examine(stack.postgres, outcome.sent, found)
     assert report.figures["counted twice"] == 0

@@ -3,7 +3,6 @@ foreign writers on the same rows.  One writes at a time, deadlocks are retried, 
 """
 import random
 import threading
-import time
 
 import psycopg2
 
@@ -33,15 +32,15 @@ def test_the_lock_holder_sleeps_through_its_lease(stack):
     foreign.autocommit = False
     for _ in range(5):
         foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
-        wait_until(lambda: stack.postgres.one(WAITS) and holder(stack), 30, "a flush that waits for a row", stack.logs)
-        asleep = [(instance, instance.freeze("db_flusher")) for instance in instances if holds(instance)]
+        having = wait_until(lambda: stack.postgres.one(WAITS) and holder(stack) and [each for each in instances if holds(each)], 30,
+                            "a flush that waits for a row", stack.logs)
+        asleep = [(instance, instance.freeze("db_flusher")) for instance in having]
         before = stack.postgres.one("select count(*) from spendd.spend_log")
         foreign.rollback()
         wait_until(lambda: stack.postgres.one("select count(*) from spendd.spend_log") > before + 40, 40,
                    "the others to go on", stack.logs)
         for instance, pid in asleep:
             instance.thaw(pid)
-        assert asleep, "nobody held the lock"
     foreign.close()
     for producer in producers:
         producer.finish_source()
@@ -179,12 +178,12 @@ def test_the_lock_moves_on_when_its_holder_is_killed(stack):
     outcome = Outcome()
     producers = [Producer(instance.ingest, batches(Generator(61, f"moves{n}").events(10**9), 6), outcome, rate=20).start()
                  for n, instance in enumerate(instances)]
+    conservation.wait_schema(stack.postgres, stack.logs)
     for _ in range(6):
         victim = wait_until(lambda: next((i for i in instances if holds(i)), None), 20, "a holder", stack.logs)
         victim.kill("db_flusher")
-        before, started = stack.postgres.one("select count(*) from spendd.spend_log"), time.monotonic()
+        before = stack.postgres.one("select count(*) from spendd.spend_log")
         wait_until(lambda: stack.postgres.one("select count(*) from spendd.spend_log") > before, 20, "flushes to go on", stack.logs)
-        assert time.monotonic() - started < 20
     for producer in producers:
         producer.finish_source()
     for producer in producers:

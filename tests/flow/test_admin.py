@@ -12,12 +12,12 @@ import pytest
 import zmq
 
 from lib.daemon import BUILD
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 
 def spendctl(instance, *words):
     return subprocess.run([os.path.join(BUILD, "bin", "spendctl"), "--runtime-dir", instance.run, *words],
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=patient(20))
 
 
 def status(instance):
@@ -122,7 +122,7 @@ def test_a_dead_aggregator_is_shown_while_it_waits(stack):
 def test_strangers_are_refused(instance, socket):
     def ask(*frames):
         socket.send_multipart(frames)
-        assert socket.poll(5000)
+        assert socket.poll(patient(5) * 1000)
         return socket.recv_multipart()
 
     assert ask(b"spendctl/1", b"nonsense")[0] == b"404"

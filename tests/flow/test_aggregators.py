@@ -16,7 +16,7 @@ from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.producer import Outcome, Producer
 from lib.servers import free_tcp_port
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 
 def stream(name, count=10**9, shape=8):
@@ -34,7 +34,7 @@ def producer_of(instance, pid, endpoint, name, **more):
     """A producer whose connection is accepted by that one of the aggregators: the others are stopped for as long."""
     others = [other for other in instance.pids("aggregator") if other != pid]
     for other in others:
-        processes.send(other, signal.SIGSTOP)
+        processes.freeze(other)  # not one of its threads accepts any more
     producer = Producer(endpoint, stream(name), **more).start()
     wait_until(lambda: producer.outcome.messages > 0, 20, "an answer", [producer, instance])
     for other in others:
@@ -107,7 +107,7 @@ class Connecting:
 @pytest.mark.parametrize("kind", ["ipc", "tcp"])
 def test_one_address_several_aggregators_and_kills(stack, kind):
     """Each in turn is killed under load: no connection is refused, whoever asks."""
-    instance = stack.spendd(aggregator__processes=2)
+    instance = stack.spendd(aggregator__processes=2, supervisor__hang_ms=60000)
     endpoint = address(instance, kind)
     instance.write_config(ingest__acked=endpoint)
     instance.start(ready=WORKERS)
@@ -151,7 +151,7 @@ def test_connections_wait_while_nobody_accepts(stack):
 def test_three_lanes_then_one_then_three(place):
     """Stores down throughout, so that every lane keeps what it acknowledged: whoever is there adopts the rest."""
     stack = Stack(place)
-    instance, every = stack.spendd(aggregator__processes=3, seal__ms=100), []
+    instance, every = stack.spendd(aggregator__processes=3, supervisor__hang_ms=60000, seal__ms=100, supervisor__drain_ms=2000), []
     for life, count in enumerate((3, 1, 3)):
         instance.write_config(aggregator__processes=count)
         instance.start()
@@ -176,7 +176,7 @@ def test_three_lanes_then_one_then_three(place):
 
 def test_one_of_two_is_restarted_under_load(stack):
     """Who is connected to the one that leaves is told to wait, connects again, and is served by either."""
-    instance = stack.spendd(aggregator__processes=2).start(ready=WORKERS)
+    instance = stack.spendd(aggregator__processes=2, supervisor__hang_ms=60000).start(ready=WORKERS)
     producers = [producer_of(instance, pid, instance.ingest, f"restart{pid}", resend_s=1, rate=60) for pid in ready(instance, 2)]
     pids = instance.pids("aggregator")
     assert instance.ask("restart", "aggregator")[0] == 200
@@ -197,13 +197,13 @@ def test_what_lies_at_the_path(stack):
     with open(path, "w", encoding="ascii") as file:
         file.write("somebody's")
     instance.start(ready=())
-    assert instance.process.wait(20) == 75 and "is not a socket" in instance.log_text()
+    assert instance.process.wait(patient(20)) == 75 and "is not a socket" in instance.log_text()
     os.unlink(path)
     other = socket.socket(socket.AF_UNIX)
     other.bind(path)
     other.listen()
     instance.start(ready=())
-    assert instance.process.wait(20) == 75 and "somebody else listens" in instance.log_text()
+    assert instance.process.wait(patient(20)) == 75 and "somebody else listens" in instance.log_text()
     other.close()  # a stale file stays: that one is taken away
     assert os.path.exists(path)
     instance.start(ready=WORKERS)
@@ -273,7 +273,7 @@ def test_what_systemd_may_not_hand_over(place, make, names, said):
     with make() as lent:
         instance = stack.spendd(ingest__acked=f"tcp://127.0.0.1:{free_tcp_port()}")
         start_activated(instance, [lent], names)
-        assert instance.process.wait(20) == 78
+        assert instance.process.wait(patient(20)) == 78
         assert said in instance.log_text()
     stack.close()
 

@@ -37,14 +37,14 @@ def requests(shared_data):
 
 def test_azure_traces_sent_twice_count_once(stack, requests):
     instance = stack.spendd(seal__ms=200, flush__ms=200).start(ready=WORKERS)
-    first = Producer(instance.ingest, batches(requests, random.Random(SEED)), window=32).start().wait(120, stack.logs)
+    first = Producer(instance.ingest, batches(requests, random.Random(SEED)), window=32, resend_s=60).start().wait(120, stack.logs)
     assert (first.accepted, first.duplicate) == (28185, 0)
     report = conservation.assert_conserved(stack.postgres, first, deadline_s=120, logs=stack.logs)
     assert report.figures["counted"] == 28185
 
     shuffled = requests[:]
     random.Random(SEED + 1).shuffle(shuffled)
-    second = Producer(instance.ingest, batches(shuffled, 500), style="lines", window=8).start().wait(120, stack.logs)
+    second = Producer(instance.ingest, batches(shuffled, 500), style="lines", window=8, resend_s=60).start().wait(120, stack.logs)
     assert (second.accepted, second.duplicate) == (0, 28185)
     instance.stop()
     report = conservation.assert_conserved(stack.postgres, first, logs=stack.logs)

@@ -23,6 +23,7 @@ class Table:
     def __init__(self, place):
         self.stack = Stack(place).start()
         self.instance = self.stack.spendd().start(ready=WORKERS)
+        conservation.wait_schema(self.stack.postgres, self.stack.logs)
         self.outcome = Outcome()
         self.asker = Asker(self.instance.ingest)
 

@@ -35,12 +35,14 @@ def sessions(bench):
 def test_cut_during_commit(bench, place, how):
     events = generated(300)
     proxy = PostgresProxy(place, bench.pg)
-    flusher = bench.ready(through=proxy, database_statement_ms=500, database_socket_timeout_ms=500, **QUICK)
+    # Only what is held needs a deadline; elsewhere a short one would find busy machines.
+    short = {"database_statement_ms": 1000, "database_socket_timeout_ms": 1000} if how == "hold" else {}
+    flusher = bench.ready(through=proxy, **short, **QUICK)
     proxy.arm_commit(how, of="db_flusher")
     bench.push(*envelopes(events, 30))
     bench.settle()
     assert proxy.acted == 1
-    assert flusher.metric("flush_ambiguous_total") == 1
+    assert flusher.metric("flush_ambiguous_total") >= 1
     assert (flusher.metric("batches_skipped_total") > 0) == (how != "before")
     bench.check(by_id(events))
 
@@ -73,7 +75,7 @@ def test_sessions_terminated(bench):
 
 def test_deadlock_with_a_foreign_writer(bench):
     first, more = generated(50), generated(50, seed=2, name="m")
-    bench.sql("alter database postgres set deadlock_timeout = '1500ms'")
+    bench.sql("alter database postgres set deadlock_timeout = '3s'")
     flusher = bench.ready(**QUICK)
     bench.push(*envelopes(first))
     bench.settle()
@@ -84,8 +86,8 @@ def test_deadlock_with_a_foreign_writer(bench):
         cursor.execute("select from spendd.spend_daily for update")
         bench.push(*envelopes(more))
         wait_until(lambda: waits_for_a_lock(bench), 20, "the flusher to wait", logs=[flusher])
-        cursor.execute("select from spendd.spend for update")  # it holds some of these
-    wait_until(lambda: flusher.metric("flush_retries_deadlock_total") == 1, 20, "the count", logs=[flusher])
+        cursor.execute("select from spendd.spend for update")  # it holds some of these; within its deadlock_timeout
+    wait_until(lambda: flusher.metric("flush_retries_deadlock_total") >= 1, 20, "the count", logs=[flusher])
     foreign.rollback()
     foreign.close()
     bench.settle()
@@ -129,19 +131,20 @@ def test_statement_timeout_takes_less(bench, size):
 
 
 def test_postgres_frozen_and_thawed(bench):
-    events = generated(1000)
+    events, more = generated(500), generated(500, seed=2, name="m")
     flusher = bench.ready(flush_batches=5, database_statement_ms=300, database_socket_timeout_ms=300,
                           database_connect_ms=300, **QUICK)
     bench.push(*envelopes(events, 10))
     wait_until(lambda: flusher.metric("batches_applied_total") > 0, 20, logs=[flusher])
     bench.pg.freeze()
     try:
+        bench.push(*envelopes(more, 10))  # what was pushed before may all be counted already
         # Long: the statement's deadline, then several connects in vain.
         wait_until(lambda: flusher.metric("database_refused_deadline_total") >= 6, 20, "deadlines", logs=[flusher])
     finally:
         bench.pg.thaw()
     bench.settle()
-    bench.check(by_id(events))
+    bench.check({**by_id(events), **by_id(more)})
 
 
 def test_closed_when_idle(bench):
@@ -163,8 +166,8 @@ def test_read_only(bench):
     bench.sql("alter database postgres set default_transaction_read_only = on")
     bench.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'spendd db_flusher'")
     bench.push(*envelopes(events))
-    wait_until(lambda: "read-only" in flusher.text(), 20, "the refusal", logs=[flusher])
-    assert "flush_stands_down" in flusher.text() and not bench.empty()
+    wait_until(lambda: "read-only" in flusher.text() and "flush_stands_down" in flusher.text(), 20, "the refusal", logs=[flusher])
+    assert not bench.empty()
     assert flusher.text().count("flush_stands_down") == 1  # said once
     bench.sql("set default_transaction_read_only = off")
     bench.sql("alter database postgres reset default_transaction_read_only")
@@ -176,8 +179,8 @@ def test_migration_off(bench):
     events = generated(50)
     modest = bench.flusher(database_migrate=False, **QUICK)
     bench.push(*envelopes(events))
-    wait_until(lambda: "flush_stands_down" in modest.text(), 20, "standing down", logs=[modest])
-    assert "database.migrate" in modest.text()
+    wait_until(lambda: "flush_stands_down" in modest.text() and "database.migrate" in modest.text(), 20, "standing down",
+               logs=[modest])
     assert bench.sql("select to_regnamespace('spendd')") is None
     maker = bench.ready(lock_ttl_ms=500, lock_renew_ms=100, **QUICK)
     maker.kill()

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -156,12 +157,14 @@ def test_no_password_in_any_line(stack):
 
 def test_a_message_that_repeats_is_counted(stack):
     """Redis away with the shortest pauses: what is not written is counted, and nothing else is lost."""
+    began = time.monotonic()
     instance = stack.spendd(log__burst=5, supervisor__backoff_min_ms=10, supervisor__backoff_max_ms=10).start(ready=("aggregator",))
     for _ in range(12):
         instance.kill("redis_writer")
     instance.stop()
     text = instance.log_text()
-    assert text.count(" worker_exited ") <= 10  # two windows at most
+    windows = int((time.monotonic() - began) / 10) + 2
+    assert text.count(" worker_exited ") <= 5 * windows
     told = sum(int(line.split("count=")[1].split()[0]) for line in text.splitlines() if "log_suppressed message=worker_exited" in line)
     assert text.count(" worker_exited ") + told >= 12 + len(WORKERS) - 1
 
@@ -174,9 +177,10 @@ def test_format_and_level_change_while_it_runs(stack):
     def switched():
         return {json.loads(line)["process"] for line in instance.log_text().splitlines() if line.startswith("{")}
 
-    with Asker(instance.ingest) as asker:
-        asker.events(list(Generator(2, "busy").events(3)))
-        wait_until(lambda: switched() >= {"spendd", "db_flusher"}, 20, "JSON of who has something to say", [instance])
+    busy = Generator(2, "busy")
+    with Asker(instance.ingest) as asker:  # again and again: a flush may be over before the flusher has heard of it
+        wait_until(lambda: asker.events([busy.one()]) and switched() >= {"spendd", "db_flusher"}, 20,
+                   "JSON of who has something to say", [instance])
     instance.kill("aggregator")
     wait_until(lambda: "aggregator" in switched(), 20, "its successor's", [instance])
     assert instance.stop() == 0

@@ -9,7 +9,7 @@ import zmq
 from lib import conservation, processes
 from lib.events import Generator
 from lib.producer import Producer, event_id_of
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def final(instance, *words, timeout_s=20):
         socket.send_multipart([b"spendctl/1", *(word.encode() for word in words)])
         items, code = 0, 102
         while code == 102:
-            assert socket.poll(timeout_s * 1000), words
+            assert socket.poll(patient(timeout_s) * 1000), words
             frames = socket.recv_multipart()
             code, items = int(frames[0]), items + 1
         return code, json.loads(frames[1]), items - 1
@@ -63,7 +63,7 @@ def one_event(instance, event):
     socket = context.socket(zmq.DEALER)
     socket.connect(instance.ingest)
     socket.send_multipart([b"E1", b"x", json.dumps(event).encode()])
-    assert socket.poll(5000)
+    assert socket.poll(patient(5) * 1000)
     kind, _, answer = socket.recv_multipart()
     context.destroy(linger=0)
     return kind, json.loads(answer)
@@ -105,23 +105,23 @@ def test_pause_ingest_refuses_for_now(instance):
 
 
 def test_pause_flush_holds_and_ends_by_itself(instance, stack):
-    ok(instance, "pause", "flush", "--for", "2s")
+    ok(instance, "pause", "flush", "--for", "4s")
     assert 0 < paused(instance)["flush", "instance"]["until_ms"]
     instance.kill("db_flusher")
     instance.wait_ready("db_flusher")
     events = send(instance)
-    if ("flush", "instance") in paused(instance):
-        assert counted(stack) == 0
+    early = counted(stack)
+    if ("flush", "instance") in paused(instance):  # still: it was when we counted
+        assert early == 0
     wait_until(lambda: counted(stack) == 20, 20, "the pause to end", [instance])
     assert conservation.examine(stack.postgres, {event_id_of(e): e for e in events}, {event_id_of(e) for e in events}).ok
 
 
 def test_pause_push_keeps_everything_in_the_spool(instance, stack):
     ok(instance, "pause", "push")
+    instance.paused("redis_writer")
     send(instance)
     wait_until(lambda: instance.metric("segments_sealed_total") >= 1, 10)
-    wait_until(lambda: "(paused)" in next(row["status"] for row in ok(instance, "workers")["workers"]
-                                          if row["name"] == "redis_writer"), 10, "the word", [instance])
     assert stack.redis.client().llen("{spendd}:queue:0") == 0 and counted(stack) == 0
     ok(instance, "resume", "push")
     wait_until(lambda: counted(stack) == 20, 20, "20 counted", [instance])
@@ -179,6 +179,7 @@ def test_flush_wait_is_a_fence(stack):
 def test_others_are_served_while_one_waits(instance, stack):
     wait_until(lambda: ok(instance, "wait", "redis"), 10)
     ok(instance, "pause", "flush")
+    instance.paused("db_flusher")
     send(instance)
     fence = {}
     waiting = threading.Thread(target=lambda: fence.update(answer=final(instance, "flush", "--wait")), daemon=True)
@@ -187,17 +188,17 @@ def test_others_are_served_while_one_waits(instance, stack):
     assert code == 408 and "not in PostgreSQL" in answer["error"] and items >= 1
     assert ok(instance, "health")["ready"] and waiting.is_alive()
     ok(instance, "resume")
-    waiting.join(20)
+    waiting.join(patient(20))
     assert fence["answer"][0] == 200 and fence["answer"][1]["flushed"]
 
 
 def test_wait_for_one_that_does_not_run_yet(stack):
     instance = stack.spendd()
-    asked = instance.popen("wait", "ready", "--timeout", "20")
+    asked = instance.popen("wait", "ready", "--timeout", "200")
     late = instance.popen("--json", "wait", "--timeout", "0.3", "database")
-    assert late.wait(10) == 1  # nobody came
+    assert late.wait(patient(10)) == 1  # nobody came
     instance.start(ready=())
-    assert asked.wait(30) == 0, asked.communicate()
+    assert asked.wait(patient(60)) == 0, asked.communicate()
     assert instance.ctl("wait", "database").returncode == 0
     stack.postgres.stop()
     wait_until(lambda: not ok(instance, "health")["database"], 20, "the gate closed", [instance])
@@ -253,13 +254,19 @@ def test_ten_thousand_random_frames_change_nothing(instance, stack):
     socket.set(zmq.RCVHWM, 100000)
     socket.connect(instance.admin)
     answered = 0
+
+    def heard(wait_ms):
+        nonlocal answered
+        while socket.poll(wait_ms):
+            answered += socket.recv_multipart()[-2] in (b"400", b"404", b"200", b"409")
+        return answered
+
     for number in range(10000):
         socket.send_multipart(random_frames(rng))
-        while socket.poll(0 if number % 100 else 20):
-            frames = socket.recv_multipart()
-            answered += frames[-2] in (b"400", b"404", b"200", b"409")
+        heard(0 if number % 100 else 20)
     wait_until(lambda: instance.metric("admin_requests_total") >= 10000, 30, "all of them read", [instance])
+    wait_until(lambda: heard(20) > 1000, 30, "their answers", [instance])
     context.destroy(linger=0)
-    assert answered > 1000 and instance.metric("admin_malformed_total") > 3000
+    assert instance.metric("admin_malformed_total") > 3000
     assert {row["name"]: row["pid"] for row in ok(instance, "workers")["workers"]} == pids and paused(instance) == {}
     assert counted(stack) == 20 and processes.alive(pids["control"])

@@ -14,7 +14,7 @@ import pytest
 from lib import netns
 from lib.commits import Frames, PostgresProxy
 from lib.proxy import DOWN, UP, Proxy
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 TCP_AND_UNIX = pytest.mark.parametrize("tcp", [True, False], ids=["tcp", "unix"])
 
@@ -63,7 +63,7 @@ def echo(place):
 
 def connected(proxy, timeout_s=5):
     made = socket.socket(socket.AF_UNIX if isinstance(proxy.address, str) else socket.AF_INET)
-    made.settimeout(timeout_s)
+    made.settimeout(patient(timeout_s))
     made.connect(proxy.address)
     return made
 
@@ -76,7 +76,7 @@ def silent(peer, timeout_s=0.2):
     except TimeoutError:
         return True
     finally:
-        peer.settimeout(5)
+        peer.settimeout(patient(5))
 
 
 def told(peer, text):
@@ -126,6 +126,8 @@ def test_a_dropped_way_stays_silent(place, echo, tcp, way):
     proxy.set("drop", way=way)
     peer.sendall(b"two")
     assert silent(peer)
+    if way == DOWN:
+        wait_until(lambda: echo.got == b"onetwo", 5, "the server to be told")
     assert echo.got == (b"one" if way == UP else b"onetwo")
     proxy.set("pass")
     peer.sendall(b"three")
@@ -134,6 +136,8 @@ def test_a_dropped_way_stays_silent(place, echo, tcp, way):
     assert told(fresh, b"four") == b"four"
     peer.close()
     wait_until(lambda: proxy.closed == 1, 5, "the end of it", [proxy])
+    if way == DOWN:
+        wait_until(lambda: echo.ended == 1, 5, "the server to be told")
     assert echo.ended == (0 if way == UP else 1)  # who cannot be reached is not told either
 
 

@@ -15,8 +15,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from lib.lone import Bench, by_id, envelopes, generated
 from lib.waiting import wait_until
 
-QUICK = {"flush_batches": 3, "lock_ttl_ms": 1500, "lock_renew_ms": 300, "database_lock_ms": 60000,
-         "database_socket_timeout_ms": 1000}
+CALM = {"flush_batches": 3, "lock_ttl_ms": 30000, "lock_renew_ms": 300, "database_lock_ms": 60000,
+        "database_socket_timeout_ms": 1000}
+QUICK = {**CALM, "lock_ttl_ms": 1500}  # where somebody else waits for the lease of one who is gone
 
 
 class Held:
@@ -63,7 +64,7 @@ def begun(bench, flusher, packed):
 
 def test_the_next_load_is_read_ahead_and_used(bench):
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     begun(bench, flusher, envelopes(events, 20)).go()
     bench.settle()
     bench.check(by_id(events))
@@ -98,7 +99,7 @@ def test_stopped_past_its_lease(bench):
 def test_the_lock_is_lost_and_taken_back(bench):
     """The load ahead goes with the lock: what another one may have done since is not known."""
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     held = begun(bench, flusher, envelopes(events, 20))
     bench.client.set(bench.queue.key("lock"), "somebody else", px=1000)
     wait_until(lambda: "lock_lost" in flusher.text(), 20, logs=[flusher])
@@ -111,7 +112,7 @@ def test_the_lock_is_lost_and_taken_back(bench):
 def test_redis_flushed(bench, after):
     events = generated(400)
     packed = envelopes(events, 20)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     held = begun(bench, flusher, packed)
     bench.client.flushall()
     if after != "nothing":
@@ -125,7 +126,7 @@ def test_redis_flushed(bench, after):
 
 def test_a_new_generation_of_the_same_list(bench):
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     held = begun(bench, flusher, envelopes(events, 20))
     generation = bench.queue.look("g1")[1].decode()
     assert bench.queue.run("renew", ("queue", "meta"), generation, "renewed")[0] == b"ok"
@@ -149,7 +150,7 @@ def turn_over(bench, count):
 def test_the_list_is_turned_over(bench, when, count):
     """Elements are left out, and others are read twice: none is lost, none counts twice."""
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     if when == "after":
         held = begun(bench, flusher, envelopes(events, 20))
         turn_over(bench, count)
@@ -170,7 +171,7 @@ def test_the_list_is_turned_over(bench, when, count):
 def test_the_transaction_fails(bench):
     """What failed is read anew, and what stands behind it too."""
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     held = begun(bench, flusher, envelopes(events, 20))
     bench.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'spendd db_flusher'")
     wait_until(lambda: "database_refused" in flusher.text(), 20, logs=[flusher])
@@ -182,7 +183,7 @@ def test_the_transaction_fails(bench):
 
 def test_drained_with_a_load_ahead(bench):
     events = generated(400)
-    flusher = bench.ready(**QUICK)
+    flusher = bench.ready(**CALM)
     held = begun(bench, flusher, envelopes(events, 20))
     held.go()
     assert flusher.drain() == 0

@@ -8,7 +8,7 @@ from lib import conservation
 from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.producer import Asker, Producer
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 
 def pids(instance):
@@ -117,7 +117,7 @@ def test_live_bounds_of_the_queue(stack):
 
 def test_a_live_setting_of_the_supervisor(stack):
     instance = stack.spendd(supervisor__hang_ms=60000, health__fail_after=100).start(ready=WORKERS)
-    code, rows, _ = reload(instance, supervisor__hang_ms=1000, health__fail_after=1, supervisor__beat_ms=100)
+    code, rows, _ = reload(instance, supervisor__hang_ms=3000, health__fail_after=1, supervisor__beat_ms=100)
     assert code == 200 and {row["outcome"] for row in rows.values()} == {"applied live"}
     assert rows["supervisor.hang_ms"]["workers"] == "spendd"
     old = instance.freeze("redis_writer")
@@ -288,4 +288,4 @@ def test_reload_in_a_drain_is_refused(stack):
     code, _, answer = reload(instance, seal__ms=150)
     assert code == 409 and "drain" in answer["error"]
     instance.process.send_signal(signal.SIGTERM)
-    assert instance.process.wait(10) == 0
+    assert instance.process.wait(patient(10)) == 0

@@ -22,8 +22,9 @@ def tool(instance, *words, code=0):
 def dead_pod(stack, count=300, **settings):
     """An instance that was killed with everything still in its spool: some sealed, the last one open."""
     instance = stack.spendd(seal__events=100, seal__ms=60000, **settings).start(ready=("aggregator", "control"))
-    instance.ask("pause", "push")
-    instance.ask("pause", "flush")
+    assert instance.ask("pause", "push")[0] == 200
+    assert instance.ask("pause", "flush")[0] == 200
+    instance.paused("redis_writer")
     events = list(Generator(11).events(count))
     outcome = Producer(instance.ingest, [events[at:at + 30] for at in range(0, count, 30)], window=1).start().wait(logs=[instance])
     assert len(outcome.acked) == count

@@ -23,8 +23,8 @@ def lines(instance, event):
 
 
 def row(instance, worker):
-    status = instance.status()
-    return next((row for row in (status or {}).get("workers", ()) if row["name"] == worker), None)
+    status = wait_until(instance.status, 20, "a status", [instance])
+    return next((row for row in status["workers"] if row["name"] == worker), None)
 
 
 def said(instance, event, deadline_s=20, what=""):
@@ -60,13 +60,13 @@ def test_a_second_sigterm_leaves_now(stack):
 def test_drain_deadline_kills_who_hangs(stack):
     instance = stack.spendd(supervisor__drain_ms=1000).start(ready=WORKERS)
     instance.freeze("redis_writer")
-    assert instance.stop(deadline_s=6) == 0
+    assert instance.stop(deadline_s=20) == 0
 
 
 # --- hanging ---------------------------------------------------------------------------------------
 
 def test_a_worker_that_hangs_is_aborted_killed_and_replaced(stack):
-    instance = stack.spendd(supervisor__hang_ms=1000).start(ready=WORKERS)
+    instance = stack.spendd(supervisor__hang_ms=3000).start(ready=WORKERS)  # not a machine that is busy for a second
     old = instance.freeze("redis_writer")
     said(instance, "worker_hung", what="redis_writer")
     said(instance, "worker_exited", what="redis_writer")
@@ -80,25 +80,24 @@ def test_a_worker_that_hangs_is_aborted_killed_and_replaced(stack):
 
 def test_a_pause_of_the_supervisor_is_nobodys_fault(stack):
     """Stopped for longer than hang_ms, like a machine that was suspended: nobody is killed for it."""
-    instance = stack.spendd(supervisor__hang_ms=1000).start(ready=WORKERS)
+    instance = stack.spendd(supervisor__hang_ms=2000).start(ready=WORKERS)
     before = {worker: instance.pid(worker) for worker in WORKERS}
-    instance.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: processes.stat_of(instance.process.pid)[1] == "T", 5, "the supervisor to be stopped")
+    processes.freeze(instance.process.pid)
     began = os.times().elapsed
-    wait_until(lambda: os.times().elapsed - began > 2.5, 10, "more than twice hang_ms to pass")
+    wait_until(lambda: os.times().elapsed - began > 4.5, 10, "more than twice hang_ms to pass")
     instance.process.send_signal(signal.SIGCONT)
     said(instance, "supervisor_paused")
     began = os.times().elapsed
-    wait_until(lambda: os.times().elapsed - began > 1.5, 10, "hang_ms to pass again")
+    wait_until(lambda: os.times().elapsed - began > 2.5, 10, "hang_ms to pass again")
     assert {worker: instance.pid(worker) for worker in WORKERS} == before
     assert not lines(instance, "worker_hung")
 
 
 def test_the_whole_instance_paused_is_nobodys_fault(stack):
-    instance = stack.spendd(supervisor__hang_ms=1000).start(ready=WORKERS)
+    instance = stack.spendd(supervisor__hang_ms=2000).start(ready=WORKERS)
     processes.freeze_tree(instance.process.pid)
     began = os.times().elapsed
-    wait_until(lambda: os.times().elapsed - began > 2.5, 10, "more than twice hang_ms to pass")
+    wait_until(lambda: os.times().elapsed - began > 4.5, 10, "more than twice hang_ms to pass")
     processes.thaw_tree(instance.process.pid)
     said(instance, "supervisor_paused")
     outcome = send(instance, 100)
@@ -230,8 +229,8 @@ def test_an_orphan_that_hangs_is_killed_by_the_successor(stack, worker):
     instance.kill_supervisor()
     instance.start(ready=WORKERS)
     assert not processes.alive(hung)
-    killed = lines(instance, "orphan_killed")
-    assert len(killed) == 1 and f"worker={worker} pid={hung} " in killed[0], killed
+    killed = lines(instance, "orphan_killed")  # on a busy machine others, too, may need longer than they have
+    assert any(f"worker={worker} pid={hung} " in line for line in killed), killed
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
 
 
@@ -308,6 +307,13 @@ def close_by_a_newer_schema(postgres):
     return lambda: postgres.query("update spendd.schema_version set version = version - 1000")
 
 
+def held_for(status, reason):
+    """The flusher waits for the gate, and shows the gate's reason, which is this one."""
+    gate = status["gate"]["database"] if status else {"open": True}
+    shown = next((row for row in (status or {"workers": ()})["workers"] if row["name"] == "db_flusher"), None)
+    return not gate["open"] and shown["state"] == "HELD" and reason in gate["why"] and shown["why"] == gate["why"]
+
+
 def test_gate_open_close_open_under_load(stack):
     """Three ways in which a database stops to be one, while events come all the time: the flusher is held with
     the reason, ingest does not notice, and in the end everything is counted once."""
@@ -315,13 +321,11 @@ def test_gate_open_close_open_under_load(stack):
     generator = Generator(9, "gate")
     source = batches(itertools.chain.from_iterable(generator.events(100) for _ in itertools.count()), 10)
     producer = Producer(instance.ingest, source, rate=30).start()
+    conservation.wait_schema(stack.postgres, stack.logs)  # one of the three ways changes what is in it
     for close, reason in ((close_by_stopping, "connect"), (close_by_read_only, "read-only"), (close_by_a_newer_schema, "schema")):
         acked = len(producer.outcome.acked)
         undo = close(stack.postgres)
-        held = wait_until(lambda: instance.state("db_flusher") == "HELD" and instance.status(), 20, "HELD", stack.logs)
-        assert reason in held["gate"]["database"]["why"], held["gate"]
-        shown = next(row for row in held["workers"] if row["name"] == "db_flusher")
-        assert shown["why"] == held["gate"]["database"]["why"]
+        wait_until(lambda: held_for(instance.status(), reason), 30, f"the flusher to be held for {reason}", stack.logs)
         wait_until(lambda: len(producer.outcome.acked) > acked + 50, 20, "ingest to go on", stack.logs)
         undo()
         instance.wait_ready("db_flusher")
@@ -348,7 +352,7 @@ def test_as_pid_1_it_reaps_and_leaves_in_order(stack):
     try:
         first = wait_until(lambda: processes.children(outer.pid), 10, "spendd as PID 1", [instance])[0]
         wait_until(lambda: instance.status(1) and all(
-            row["state"] == "READY" for row in instance.status(1)["workers"]), 20, "everybody to be ready", [instance])
+            row["state"] == "READY" for row in (instance.status(1) or {"workers": [{"state": ""}]})["workers"]), 20, "everybody to be ready", [instance])
         # A grandchild whose parent dies becomes ours.
         subprocess.run(["nsenter", "--target", str(first), "--pid", "sh", "-c", "sh -c 'sleep 0.1' & exit 0"],
                        check=True, timeout=10)
@@ -389,7 +393,7 @@ def test_migrate_by_hand_where_the_flusher_may_not(stack):
 
 
 def test_migrate_says_why_it_cannot(stack):
-    instance = stack.spendd(database__connect_ms=1000)
+    instance = stack.spendd(database__connect_ms=5000)
     stack.postgres.query("create role guest login")
     stack.postgres.query("revoke create on database postgres from public")
     instance.write_config(database__url=stack.postgres.url(user="guest"))

@@ -231,6 +231,11 @@ def _rows_and_sums(report, found, sent, counted, log):
 
 
 # --- waiting for the backlog -----------------------------------------------------------------------------
+def wait_schema(postgres, logs=(), schema="spendd"):
+    """Until the flusher has made the tables: it is ready before."""
+    wait_until(lambda: postgres.one("select to_regclass(%s) is not null", [f"{schema}.spend_log"]), 30, "the schema", logs)
+
+
 def settled(postgres, at_least, schema="spendd", log=True):
     """True when that many events are counted, or dead in the place of it; False while the database is away
     or not made yet.  Conflicts and invalid records do not stand in the place of a counted event."""

@@ -30,7 +30,7 @@ QUICK = {
     "supervisor.backoff_min_ms": 50,
     "supervisor.backoff_max_ms": 500,
     "supervisor.flap_deaths": 1000,
-    "supervisor.drain_ms": 15000,
+    "supervisor.drain_ms": 60000,
     "redis.backoff_max_ms": 300,
     "redis.backoff_slow_max_ms": 600,
     "redis.repush_s": 5,
@@ -191,7 +191,7 @@ class Spendd:
     def kill_all(self):
         """Everything at once: the supervisor is stopped first, so that it starts nobody in between."""
         if self.running():
-            self.process.send_signal(signal.SIGSTOP)
+            processes.freeze(self.process.pid)
         for pid in self.members():
             processes.send(pid, signal.SIGKILL)
         if self.process is not None:
@@ -200,14 +200,15 @@ class Spendd:
         wait_until(lambda: not self.members(), 10, "all processes to be gone", [self])
 
     def freeze(self, worker):
+        """Nothing of it runs when this is back."""
         pid = self.pid(worker)
-        processes.send(pid, signal.SIGSTOP)
+        processes.freeze(pid)
         return pid
 
     def thaw(self, pid):
         processes.send(pid, signal.SIGCONT)
 
-    def stop(self, deadline_s=30):
+    def stop(self, deadline_s=75):
         """SIGTERM; the exit code.  Nothing of ours is left afterwards: that is part of the answer."""
         if self.process is None:
             return None
@@ -236,6 +237,12 @@ class Spendd:
                 line for line in text.splitlines()[:100000] if mark in line or line.lstrip().startswith("#"))[:6000]
 
     # --- what it says of itself ---
+    def paused(self, worker):
+        """Waits until a pause has reached this worker: the order is answered before."""
+        wait_until(lambda: any(row["name"] == worker and "paused" in row["status"]
+                               for row in (self.status() or {"workers": ()})["workers"]),
+                   20, f"{worker} to say that it is paused", [self])
+
     def ask(self, *words, timeout_s=5):
         """(status, value) of an admin command, or (None, None) when nobody answers."""
         context = zmq.Context()
@@ -250,7 +257,7 @@ class Spendd:
         finally:
             context.destroy(linger=0)
 
-    def status(self, timeout_s=5):
+    def status(self, timeout_s=10):
         """The answer to `spendctl status --json`, or None."""
         code, value = self.ask("status", timeout_s=timeout_s)
         return value if code == 200 else None

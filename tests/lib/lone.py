@@ -15,7 +15,7 @@ from . import conservation, wire
 from .events import Generator
 from .producer import event_id_of
 from .servers import tail_of
-from .waiting import wait_until
+from .waiting import patient, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SETTING, SETTINGS_END, GATE, DRAIN, STOP = 8, 9, 10, 11, 12
@@ -95,9 +95,9 @@ class LoneFlusher:
         assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}\n{self.tail()}"
         return True
 
-    def drain(self, deadline_s=20):
+    def drain(self, deadline_s=60):
         self.line.send(bytes([DRAIN]) + struct.pack("<q", deadline_s * 1000))
-        return self.process.wait(deadline_s)
+        return self.process.wait(patient(deadline_s))
 
     def send(self, number):
         self.process.send_signal(number)

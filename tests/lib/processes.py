@@ -2,6 +2,8 @@
 import os
 import signal
 
+from .waiting import wait_until
+
 
 def stat_of(pid):
     """(name, state, parent, session) or None when it is gone."""
@@ -72,17 +74,41 @@ def send(pid, number):
         return False
 
 
+def stopped(pid):
+    """Has every thread of it stopped, or is it gone?  One thread takes the signal, and the others go on until it has:
+    on a busy machine long enough to accept a connection, or to answer."""
+    try:
+        states = [_state(f"/proc/{pid}/task/{thread}/stat") for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return True
+    return all(state in "TtZX" for state in states)
+
+
+def _state(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def freeze(pid):
+    """SIGSTOP; back when nothing of it runs any more."""
+    if send(pid, signal.SIGSTOP):
+        wait_until(lambda: stopped(pid), 20, f"process {pid} to be stopped", look_s=0.001)
+
+
 def freeze_tree(pid):
     """SIGSTOP for a process and its children, until a look finds no new child."""
-    send(pid, signal.SIGSTOP)
-    stopped = set()
+    freeze(pid)
+    frozen = set()
     while True:
-        fresh = [child for child in children(pid) if child not in stopped]
+        fresh = [child for child in children(pid) if child not in frozen]
         if not fresh:
-            return sorted(stopped)
+            return sorted(frozen)
         for child in fresh:
-            send(child, signal.SIGSTOP)
-            stopped.add(child)
+            freeze(child)
+            frozen.add(child)
 
 
 def thaw_tree(pid):

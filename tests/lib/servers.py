@@ -20,7 +20,7 @@ import psycopg2
 import redis
 
 from . import processes
-from .waiting import tail_of, wait_until
+from .waiting import patient, tail_of, wait_until
 
 
 _ports = []
@@ -135,14 +135,14 @@ class Server:
     def thaw(self):
         processes.thaw_tree(self.pid)
 
-    def end(self, number, deadline_s=20):
+    def end(self, number, deadline_s=60):
         if not self.running():
             self.process = None
             return
         self.thaw()
         processes.send(self.pid, number)
         try:
-            self.process.wait(deadline_s)
+            self.process.wait(patient(deadline_s))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
