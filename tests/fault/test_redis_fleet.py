@@ -267,7 +267,8 @@ def test_scripts_while_their_slot_is_leaving(place):
     assert queue.publish(generation, [(epoch, 1, "{[1,3)}")], [f"{epoch} 1", f"{epoch} 2"]) == [b"ok", 2]
     assert queue.client.hmget(queue.key("meta"), "pushed", "popped", "bytes") == [b"2", b"2", b"0"]
     assert queue.client.hget(queue.key("applied"), epoch) == b"1 {[1,3)}"
-    with pytest.raises(redis.ResponseError, match="TRYAGAIN"):  # nobody can tell an empty list from one that has left
+    # Nobody can tell an empty list from one that has left.  (Some releases of redis-py keep the word from us.)
+    with pytest.raises(redis.ResponseError, match="TRYAGAIN|^Multiple keys request during rehashing"):
         queue.look("g")
     cluster.move_keys(source, target, *cluster.keys(source))
     cluster.end_move(source, target)

@@ -55,6 +55,9 @@ static void what_servers_say(void **state)
          "can't run this command or subcommand", "noperm_lua"},
         {"ERR The user executing the script can't run this command or subcommand script: 55, on "
          "@user_script:17.", "noperm_script"},
+        {"ERR ACL failure in script: User least has no permissions to run the 'rpush' command "
+         "script: 55, on @user_script:17.", "noperm_acl"},
+        {"ERR ACL failure in script: User least has no permissions to access the 'x' key script: 55", "noperm_acl"},
         {"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to", "misconf"},
         {"NOREPLICAS Not enough good replicas to write.", "noreplicas"},
         {"NOAUTH Authentication required.", "noauth"},
