@@ -128,7 +128,7 @@ $(foreach t,$(notdir $(basename $(UNIT_SRC))),$(eval $(call unit_rule,$(t))))
 unit: $(UNIT_EXE) ## build and run the unit tests
 	@for t in $(UNIT_EXE); do $$t || exit 1; done
 
-.PHONY: test test-built check golden golden-update check-flow check-fault lint model model-deep
+.PHONY: test test-built test-interop check golden golden-update check-flow check-fault lint model model-deep
 test: ## packages, build, every test (what CI runs)
 	$(DEPS) test
 	+$(MAKE) --no-print-directory test-built
@@ -140,6 +140,7 @@ test-built: all lint unit
 	SPENDD_MODE=asan $(PYTEST) -q --durations=10 tests/flow
 	SPENDD_MODE=asan $(PYTEST) -q --durations=10 tests/fault -k "$(ASAN_DEATHS)"
 	$(PYTHON) tests/mutants/mutants.py
+	+$(MAKE) --no-print-directory test-interop
 check: all unit golden lint ## the tests that take seconds: unit, golden, lint
 golden: all ## configuration and command line against kept texts
 	$(PYTEST) -q tests/golden
@@ -149,6 +150,8 @@ check-flow: all ## the whole daemon on real servers
 	$(PYTEST) -q tests/flow
 check-fault: all ## the whole daemon, with everything dying around it
 	$(PYTEST) -q tests/fault
+test-interop: all ## beside LiteLLM itself, from PyPI (kept in build/interop); skips, and says so, where PyPI does not answer
+	$(PYTEST) -q -rs --durations=10 tests/interop
 model: ## the model of the custody chain, the quick set (make test runs it too)
 	tests/model/check.sh quick
 model-deep: ## the model with more faults: a quarter of an hour

@@ -40,6 +40,7 @@ run   | python3-redis    | python3-redis        | the demo and the tests look in
 run   | python3-psycopg2 | python3-psycopg2     | the demo and the tests look into PostgreSQL
 test  | python3-pytest   | python3-pytest       | runs the tests against real servers
 test  | python3-pytest-xdist | python3-pytest-xdist | several of them at once: they wait more than they compute
+test  | python3-venv     | -                    | throw-away environments with LiteLLM itself, from PyPI
 test  | libcmocka-dev    | libcmocka-devel      | unit tests
 test  | spin             | spin                 | checks the model of the custody chain
 test  | pgbouncer        | pgbouncer            | the flusher through a pooler in transaction mode
