@@ -11,8 +11,11 @@
 #include "common/money/money.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
+#define INT64_DIGITS 19
+#define INT128_DIGITS 38
 #define EXPONENT_CLAMP 100000000LL
 #define DIGITS_KEPT 30 /* 10^30 fits 128 bits; what is behind only matters as "not zero" */
 
@@ -91,8 +94,8 @@ static bool read_number(const char *text, size_t length, struct digits *d, bool 
     return at == end;
 }
 
-/* kept x 10^d->scale -> units of 10^-scale, half-even; false: too large. */
-static bool place(const struct digits *d, int scale, unsigned __int128 *units)
+/* kept x 10^d->scale -> units of 10^-scale, half-even; false: more than `most` digits. */
+static bool place(const struct digits *d, int scale, int most, unsigned __int128 *units)
 {
     int64_t shift = d->scale + scale;
     unsigned __int128 value = d->kept, divisor = 1, rest;
@@ -102,7 +105,7 @@ static bool place(const struct digits *d, int scale, unsigned __int128 *units)
         return true;
     }
     if (shift >= 0) {
-        if (d->count + shift > 19)
+        if (d->count + shift > most)
             return false;
         while (shift-- > 0)
             value *= 10;
@@ -130,7 +133,7 @@ int decimal_parse(const char *text, size_t length, int scale, int64_t *units)
 
     if (!read_number(text, length, &d, &negative))
         return -1;
-    if (!place(&d, scale, &value) || value >= (unsigned __int128)MONEY_MAX)
+    if (!place(&d, scale, INT64_DIGITS, &value) || value >= (unsigned __int128)MONEY_MAX)
         return -2;
     *units = negative ? -(int64_t)value : (int64_t)value;
     return 0;
@@ -178,4 +181,39 @@ size_t money_text(money_sum_t pico, char text[MONEY_TEXT])
     }
     text[length] = '\0';
     return length;
+}
+
+int amount_parse(const char *text, size_t length, amount_t *amount)
+{
+    const unsigned __int128 most = (unsigned __int128)MONEY_MAX * 1000000 * AMOUNT_MOST;
+    struct digits d = {0};
+    unsigned __int128 value;
+    bool negative;
+
+    if (!read_number(text, length, &d, &negative) || !place(&d, AMOUNT_SCALE, INT128_DIGITS, &value) ||
+        value >= most)
+        return -1;
+    *amount = negative ? -(amount_t)value : (amount_t)value;
+    return 0;
+}
+
+amount_t amount_of_pico(money_sum_t pico)
+{
+    return pico * 1000000000000LL; /* AMOUNT_SCALE - MONEY_SCALE zeros */
+}
+
+/* The C library rounds decimal text correctly; two divisions of ours would not. */
+double amount_double(amount_t amount)
+{
+    unsigned __int128 value = amount < 0 ? -(unsigned __int128)amount : (unsigned __int128)amount;
+    char reversed[MONEY_TEXT], text[MONEY_TEXT + 8];
+    int count = reversed_digits(value, reversed, 1);
+    size_t length = 0;
+
+    if (amount < 0)
+        text[length++] = '-';
+    while (count > 0)
+        text[length++] = reversed[--count];
+    memcpy(text + length, "e-24", 5);
+    return strtod(text, NULL);
 }

@@ -166,6 +166,7 @@ static void close_flusher(void *self)
     attempt_close(&f->attempt);
     flush_close(&f->flush);
     schema_close(&f->schema);
+    layout_close(&f->layout);
     load_free(&f->load);
     load_free(&f->ahead);
     free(f);
@@ -184,8 +185,9 @@ static int open_stores(struct flusher *f, struct err *err)
     redis.reply_bytes_max = s->flush_bytes + REPLY_SLACK_BYTES;
     f->redis = redis_open(f->harness, &redis, on_redis, f, err);
     f->pg = f->redis ? pg_open(f->harness, &pg, err) : NULL;
-    f->schema = f->pg ? schema_open(f->pg, s, &layout_spendd, err) : NULL;
-    f->flush = f->schema ? flush_open(f->pg, s, &layout_spendd, f->schema, err) : NULL;
+    f->layout = f->pg ? layout_open(s, err) : NULL;
+    f->schema = f->layout ? schema_open(f->pg, s, f->layout, err) : NULL;
+    f->flush = f->schema ? flush_open(f->pg, s, f->layout, f->schema, err) : NULL;
     f->attempt = f->flush ? attempt_open(f->flush, s, err) : NULL;
     return f->attempt ? 0 : -1;
 }

@@ -27,6 +27,7 @@ struct step {
     int (*take)(struct flush *flush, const struct pg_answer *answer); /* -1: the report says why */
     bool data; /* a refusal of class 22, 23 or 54 is about the events */
     bool (*refused)(struct flush *flush, const char *sqlstate); /* NULL, or true: the report says it */
+    bool each; /* done for each table of the layout */
 };
 
 static void next(struct flush *flush);
@@ -53,31 +54,32 @@ bool flush_query(struct flush *flush, const char *sql, int count, const char *co
 
 
 static const struct step steps[] = {
-    {"begin", step_ask_begin, NULL, false, NULL},
-    {"hint", step_ask_hint, step_take_hint, false, NULL},
-    {"check_hint", step_ask_check, step_take_check_hint, false, NULL},
-    {"copy_log", step_ask_copy_log, step_take_copy_log, true, NULL},
-    {"copy_ids", step_ask_copy_ids, step_take_copy_ids, true, NULL},
-    {"look_early", step_ask_look_early, step_take_look_early, false, NULL},
-    {"copy_dead", step_ask_copy_dead, step_take_copy_dead, false, NULL},
-    {"copy_sums_0", step_ask_copy_table0, step_take_copy, true, NULL},
-    {"copy_sums_1", step_ask_copy_table1, step_take_copy, true, NULL},
-    {"lock", step_ask_lock, step_take_lock, false, NULL},
-    {"check", step_ask_check, step_take_check_locked, false, NULL},
-    {"make_ledger", step_ask_make_ledger, NULL, false, NULL},
-    {"read_ledger", step_ask_read_ledger, step_take_ledger, false, NULL},
-    {"letters", step_ask_letters, step_take_letters, false, NULL},
-    {"insert_log", step_ask_insert_log, step_take_insert, true, step_repeats},
-    {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true, step_repeats},
-    {"look", step_ask_look, step_take_look, false, NULL},
-    {"lock_tables", step_ask_lock_tables, NULL, false, NULL},
-    {"merge_0", step_ask_merge0, step_take_merge, true, NULL},
-    {"merge_1", step_ask_merge1, step_take_merge, true, NULL},
-    {"dead", step_ask_dead, step_take_dead, false, NULL},
-    {"advance", step_ask_advance, step_take_advance, false, NULL},
-    {"commit", step_ask_commit, step_take_commit, false, NULL},
+    {"begin", step_ask_begin, NULL, false, NULL, false},
+    {"hint", step_ask_hint, step_take_hint, false, NULL, false},
+    {"check_hint", step_ask_check, step_take_check_hint, false, NULL, false},
+    {"copy_log", step_ask_copy_log, step_take_copy_log, true, NULL, false},
+    {"copy_ids", step_ask_copy_ids, step_take_copy_ids, true, NULL, false},
+    {"look_early", step_ask_look_early, step_take_look_early, false, NULL, false},
+    {"copy_dead", step_ask_copy_dead, step_take_copy_dead, false, NULL, false},
+    {"sums", step_ask_sums, NULL, false, NULL, false},
+    {"copy_sums", step_ask_copy_sums, step_take_copy_sums, true, NULL, true},
+    {"lock", step_ask_lock, step_take_lock, false, NULL, false},
+    {"check", step_ask_check, step_take_check_locked, false, NULL, false},
+    {"make_ledger", step_ask_make_ledger, NULL, false, NULL, false},
+    {"read_ledger", step_ask_read_ledger, step_take_ledger, false, NULL, false},
+    {"letters", step_ask_letters, step_take_letters, false, NULL, false},
+    {"insert_log", step_ask_insert_log, step_take_insert, true, step_repeats, false},
+    {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true, step_repeats, false},
+    {"look", step_ask_look, step_take_look, false, NULL, false},
+    {"lock_tables", step_ask_lock_tables, NULL, false, NULL, false},
+    {"move", step_ask_move, NULL, false, NULL, true},
+    {"lock_rows", step_ask_lock_rows, NULL, false, NULL, true},
+    {"merge", step_ask_merge, step_take_merge, true, NULL, true},
+    {"dead", step_ask_dead, step_take_dead, false, NULL, false},
+    {"advance", step_ask_advance, step_take_advance, false, NULL, false},
+    {"commit", step_ask_commit, step_take_commit, false, NULL, false},
 #ifdef MUTANT_LEDGER_OUTSIDE
-    {"advance_late", step_ask_advance, step_take_advance, false, NULL},
+    {"advance_late", step_ask_advance, step_take_advance, false, NULL, false},
 #endif
 };
 
@@ -144,16 +146,18 @@ void flush_answered(void *arg, const struct pg_answer *answer)
         give_up(flush);
         return;
     }
-    flush->step++;
+    flush->table++;
     next(flush);
 }
 
+/* The next question: of this step for its next table, or of a later one. */
 static void next(struct flush *flush)
 {
-    while (flush->step < COUNT_OF(steps) && !steps[flush->step].ask(flush))
-        flush->step++;
-    if (flush->step == COUNT_OF(steps))
-        finish(flush);
+    for (; flush->step < COUNT_OF(steps); flush->step++, flush->table = 0)
+        for (unsigned n = steps[flush->step].each ? flush->layout->tables : 1; flush->table < n; flush->table++)
+            if (steps[flush->step].ask(flush))
+                return;
+    finish(flush);
 }
 
 void flush_run(struct flush *flush, const struct flush_ask *ask, flush_fn *done, void *arg)
@@ -163,7 +167,7 @@ void flush_run(struct flush *flush, const struct flush_ask *ask, flush_fn *done,
     flush->arg = arg;
     flush->report = (struct flush_report){.result = FLUSH_STAND_DOWN,
                                            .refusal = PG_REFUSED_NOT};
-    flush->step = 0;
+    flush->step = flush->table = 0;
     text_clear(&flush->rows);
     flush_list_epochs(flush);
     next(flush);
@@ -182,12 +186,7 @@ struct flush *flush_open(struct pg *pg, const struct settings *settings, const s
     flush->settings = settings;
     flush->layout = layout;
     flush->schema = schema;
-    for (int i = 0; i < LAYOUT_TABLES; i++) {
-        uint64_t seed;
-
-        randombytes_buf(&seed, sizeof seed);
-        tally_init(&flush->tally[i], seed);
-    }
+    sums_init(&flush->own, layout);
     return flush;
 }
 
@@ -198,8 +197,7 @@ void flush_close(struct flush **flush)
     *flush = NULL;
     if (!it)
         return;
-    for (int i = 0; i < LAYOUT_TABLES; i++)
-        tally_free(&it->tally[i]);
+    sums_free(&it->own);
     text_free(&it->sql);
     text_free(&it->epochs);
     text_free(&it->ranges);

@@ -13,6 +13,7 @@
 #include "workers/db_flusher/load.h"
 #include "workers/db_flusher/poison.h"
 #include "workers/db_flusher/schema.h"
+#include "workers/db_flusher/sums.h"
 
 #include <stdbool.h>
 
@@ -37,10 +38,13 @@ struct flush_report {
     bool went_back;      /* a ledger row is older than what was published of it */
     int64_t sums; /* rows of sums made: what bounds our memory */
     int64_t applied, skipped, counted, known, conflicts, poison, dead, rows;
+    int64_t missed[LAYOUT_TABLES]; /* rows that met none (layout_table.missed) */
+    bool moved; /* rows that were kept for a missing table went into it */
 };
 
 struct flush_ask {
     struct load *load;
+    struct sums *sums;           /* NULL, or sums that somebody else made: of the load's events none are made */
     const struct poison *poison; /* NULL: everything; else what it includes */
     bool trial;                  /* roll back at the end */
     bool nowait;                 /* no lock in Redis was to be had: do not wait for the shard */

@@ -68,7 +68,7 @@ static void days_of(const struct load *load, char first[16], char last[16])
 bool step_ask_check(struct flush *flush)
 {
     char first[16], last[16];
-    const char *values[] = {flush->settings->spend_log_enabled ? "t" : "f", first, last};
+    const char *values[] = {layout_logs(flush->layout) ? "t" : "f", first, last};
 
     days_of(flush->ask.load, first, last);
     return flush_query(flush, CHECK_SQL, 3, values);

@@ -13,28 +13,58 @@
  * we hold no row of these tables yet, nobody waits for us in return. */
 bool step_ask_lock_tables(struct flush *flush)
 {
-    return flush->ask.lock_tables && flush->ordered > 0 &&
-           flush_query(flush, flush->layout->lock_tables, 0, NULL);
-}
+    unsigned count = 0;
 
-bool step_ask_merge0(struct flush *flush)
-{
-    if (flush->ordered == 0)
+    if (!flush->ask.lock_tables)
         return false;
-    flush_query(flush, flush->layout->table[0].merge, 0, NULL);
-    if (flush->ask.meanwhile && !flush->ask.trial)
-        flush->ask.meanwhile(flush->ask.meanwhile_arg);
+    text_clear(&flush->sql);
+    for (unsigned t = 0; t < flush->layout->tables; t++) {
+        if (flush->sums_sent[t] == 0)
+            continue;
+        text_put(&flush->sql, count++ ? ", " : "LOCK TABLE ");
+        text_sql(&flush->sql, flush->layout->table[t].target, schema_quoted(flush->schema));
+    }
+    if (count == 0)
+        return false;
+    text_put(&flush->sql, " IN EXCLUSIVE MODE");
+    pg_query(flush->pg, flush->sql.data, 0, NULL, flush_deadline_ms(flush), flush_answered, flush);
     return true;
 }
 
-bool step_ask_merge1(struct flush *flush)
+/* --- one table after the other ------------------------------------------------------------------- */
+
+bool step_ask_move(struct flush *flush)
 {
-    return flush->ordered > 0 && flush_query(flush, flush->layout->table[1].merge, 0, NULL);
+    const char *move = flush->layout->table[flush->table].move;
+
+    flush->report.moved |= move != NULL;
+    return move != NULL && flush_query(flush, move, 0, NULL);
+}
+
+bool step_ask_lock_rows(struct flush *flush)
+{
+    const char *lock = flush->layout->table[flush->table].lock;
+
+    return lock != NULL && flush->sums_sent[flush->table] > 0 && flush_query(flush, lock, 0, NULL);
+}
+
+bool step_ask_merge(struct flush *flush)
+{
+    void (*meanwhile)(void *) = flush->ask.meanwhile;
+
+    if (flush->sums_sent[flush->table] == 0)
+        return false;
+    flush_query(flush, flush->layout->table[flush->table].merge, 0, NULL);
+    flush->ask.meanwhile = NULL;
+    if (meanwhile && !flush->ask.trial)
+        meanwhile(flush->ask.meanwhile_arg);
+    return true;
 }
 
 int step_take_merge(struct flush *flush, const struct pg_answer *answer)
 {
     flush->report.rows += answer->affected;
+    flush->report.missed[flush->table] = flush->sums_sent[flush->table] - answer->affected;
     return 0;
 }
 

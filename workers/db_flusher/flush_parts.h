@@ -17,7 +17,9 @@ struct flush {
     bool deep;            /* the other arbiter or the dead letters may know some of these events */
     int64_t log_rows, id_rows, seen_rows, dead_rows; /* sent up */
     bool short_log;       /* fewer went in than came */
-    struct tally tally[LAYOUT_TABLES];
+    struct sums own, *sums; /* made from events; those that go up: these, or the asker's */
+    unsigned table;       /* of a step that is done for each table of the layout */
+    int64_t sums_sent[LAYOUT_TABLES];
     bool piecewise;       /* too many sums to hold at once: made piece by piece while they go up */
     unsigned piece;       /* the next one */
     struct text sql, epochs, ranges, counts;
@@ -45,8 +47,7 @@ bool rows_puts_seen(const struct flush *flush, const struct load_event *event);
 
 /* sums.c */
 int sums_make(struct flush *flush) MUST_CHECK; /* -1: no memory */
-bool sums_row0(struct flush *flush);
-bool sums_row1(struct flush *flush);
+bool sums_row(struct flush *flush);
 
 extern const char rows_log_columns[];
 

@@ -43,8 +43,9 @@ bool step_ask_copy_ids(struct flush *flush);
 int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_copy_dead(struct flush *flush);
 int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer);
-bool step_ask_copy_table0(struct flush *flush);
-bool step_ask_copy_table1(struct flush *flush);
+bool step_ask_sums(struct flush *flush);
+bool step_ask_copy_sums(struct flush *flush);
+int step_take_copy_sums(struct flush *flush, const struct pg_answer *answer);
 
 /* flush_events.c */
 bool step_repeats(struct flush *flush, const char *sqlstate); /* a key was there: to be made again */
@@ -59,8 +60,9 @@ int step_take_look(struct flush *flush, const struct pg_answer *answer);
 
 /* flush_commit.c */
 bool step_ask_lock_tables(struct flush *flush);
-bool step_ask_merge0(struct flush *flush);
-bool step_ask_merge1(struct flush *flush);
+bool step_ask_move(struct flush *flush);
+bool step_ask_lock_rows(struct flush *flush);
+bool step_ask_merge(struct flush *flush);
 int step_take_merge(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_dead(struct flush *flush);
 int step_take_dead(struct flush *flush, const struct pg_answer *answer);

@@ -7,6 +7,7 @@
 #include "workers/db_flusher/flush_steps.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* False: there are no rows. */
 static bool copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *))
@@ -43,7 +44,7 @@ bool step_ask_copy_log(struct flush *flush)
         pg_disconnect(flush->pg); /* answered LOST: tried again */
         return flush_query(flush, "SELECT", 0, NULL);
     }
-    if (!flush->settings->spend_log_enabled || flush->ordered == 0)
+    if (!layout_logs(flush->layout) || flush->ordered == 0)
         return false;
     /* Of the log only the columns that we know: a newer schema, or somebody else, may have added more. */
     text_clear(&create);
@@ -91,21 +92,26 @@ int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer)
     return step_take_copy(flush, answer);
 }
 
-bool step_ask_copy_table0(struct flush *flush)
+/* Asks nothing: makes what the next steps send. */
+bool step_ask_sums(struct flush *flush)
 {
-    if (flush->ordered == 0)
+    memset(flush->sums_sent, 0, sizeof flush->sums_sent);
+    if (sums_make(flush) == 0)
         return false;
-    if (sums_make(flush)) {
-        pg_disconnect(flush->pg); /* no memory: nothing was done, tried again with less */
-        return flush_query(flush, "SELECT", 0, NULL);
-    }
-    flush->piece = 0;
-    return copy(flush, flush->layout->table[0].create, flush->layout->table[0].copy, sums_row0);
+    pg_disconnect(flush->pg); /* no memory: nothing was done, tried again with less */
+    return flush_query(flush, "SELECT", 0, NULL);
 }
 
-bool step_ask_copy_table1(struct flush *flush)
+bool step_ask_copy_sums(struct flush *flush)
 {
+    const struct layout_table *table = &flush->layout->table[flush->table];
+
     flush->piece = 0;
-    return flush->ordered > 0 &&
-           copy(flush, flush->layout->table[1].create, flush->layout->table[1].copy, sums_row1);
+    return copy(flush, table->create, table->copy, sums_row);
+}
+
+int step_take_copy_sums(struct flush *flush, const struct pg_answer *answer)
+{
+    flush->sums_sent[flush->table] = answer->affected;
+    return step_take_copy(flush, answer);
 }

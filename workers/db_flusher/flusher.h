@@ -17,6 +17,7 @@ struct flusher {
     const struct settings *settings;
     struct redis *redis;
     struct pg *pg;
+    struct layout *layout;
     struct schema *schema;
     struct flush *flush;
     struct attempt *attempt;

@@ -12,17 +12,24 @@
 #include "workers/db_flusher/copy.h"
 #include "workers/db_flusher/merge.h"
 
+#include <string.h>
+
 /* A piece is a type of entities: both tables have it in their key. */
-static int add(struct tally *const table[LAYOUT_TABLES], const struct event *event, unsigned pieces)
+static int add(const struct layout *layout, struct tally *const table[LAYOUT_TABLES],
+               const struct event *event, unsigned pieces)
 {
+    (void)layout;
     return merge_event(table[0], table[1], event, pieces);
 }
 
-static void spend_row(struct text *text, const struct tally *tally, const struct sum *sum)
+static void spend_row(const struct layout *layout, unsigned table, struct text *text,
+                      const struct sum *sum, const struct tally *tally)
 {
     struct slice id;
     unsigned type = merge_entity(tally_key(tally, sum), sum->length, &id);
 
+    (void)layout;
+    (void)table;
     copy_row(text, 5);
     copy_string(text, entity_name(type));
     copy_key(text, id);
@@ -31,12 +38,15 @@ static void spend_row(struct text *text, const struct tally *tally, const struct
     copy_bigint(text, sum->count[TALLY_REQUESTS]);
 }
 
-static void daily_row(struct text *text, const struct tally *tally, const struct sum *sum)
+static void daily_row(const struct layout *layout, unsigned table, struct text *text,
+                      const struct sum *sum, const struct tally *tally)
 {
     struct slice column[DAILY_KEY_COLUMNS];
     day_t day;
     unsigned type = merge_day(tally_key(tally, sum), sum->length, &day, column);
 
+    (void)layout;
+    (void)table;
     copy_row(text, 3 + DAILY_KEY_COLUMNS + TALLY_COUNTS);
     copy_day(text, day);
     copy_string(text, entity_name(type));
@@ -68,40 +78,54 @@ static void daily_row(struct text *text, const struct tally *tally, const struct
     "requests bigint NOT NULL"
 #define SUM(column) #column " = t." #column " + excluded." #column ", "
 
-const struct layout layout_spendd = {
+static const struct layout_table tables[] = {
+    {
+        .name = "spend",
+        .target = "@.spend",
+        .create = "CREATE TEMP TABLE spendd_spend (" SPEND_COLUMNS ") ON COMMIT DROP",
+        .copy = "COPY pg_temp.spendd_spend FROM STDIN (FORMAT binary)",
+        .merge = "INSERT INTO @.spend AS t (entity_type, entity_id, spend, tokens, requests) "
+                 "SELECT entity_type, entity_id, spend, tokens, requests FROM pg_temp.spendd_spend "
+                 "ON CONFLICT (entity_type, entity_id) DO UPDATE SET " SUM(spend) SUM(tokens)
+                     SUM(requests) "updated_at = now()",
+        .missed = METRICS,
+        .row = spend_row,
+    },
+    {
+        .name = "spend_daily",
+        .target = "@.spend_daily",
+        .create = "CREATE TEMP TABLE spendd_daily (" DAILY_COLUMNS ") ON COMMIT DROP",
+        .copy = "COPY pg_temp.spendd_daily FROM STDIN (FORMAT binary)",
+        .merge = "INSERT INTO @.spend_daily AS t (" DAILY_KEYS ", " DAILY_SUMS ") "
+                 "SELECT " DAILY_KEYS ", " DAILY_SUMS " FROM pg_temp.spendd_daily"
+                 " ON CONFLICT (" DAILY_KEYS ") DO UPDATE SET " SUM(spend) SUM(prompt_tokens)
+                     SUM(completion_tokens) SUM(cache_read_input_tokens)
+                         SUM(cache_creation_input_tokens) SUM(requests) SUM(successful_requests)
+                             SUM(failed_requests) "updated_at = now()",
+        .missed = METRICS,
+        .row = daily_row,
+    },
+};
+
+static int open_layout(struct layout *layout, struct err *err)
+{
+    (void)err;
+    layout->tables = COUNT_OF(tables);
+    memcpy(layout->table, tables, sizeof tables);
+    layout->known = true;
+    return 0;
+}
+
+const struct layout_kind layout_spendd = {
     .name = "spendd",
     .tables_sql =
         "CREATE TABLE IF NOT EXISTS @.spend (" SPEND_COLUMNS ", updated_at timestamptz NOT NULL "
         "DEFAULT now(), PRIMARY KEY (entity_type, entity_id)) WITH (fillfactor = 70);\n"
         "CREATE TABLE IF NOT EXISTS @.spend_daily (" DAILY_COLUMNS ", updated_at timestamptz NOT "
         "NULL DEFAULT now(), PRIMARY KEY (" DAILY_KEYS ")) WITH (fillfactor = 80);\n",
-    .lock_tables = "LOCK TABLE @.spend, @.spend_daily IN EXCLUSIVE MODE",
-    .table =
-        {
-            {
-                .create = "CREATE TEMP TABLE spendd_spend (" SPEND_COLUMNS ") ON COMMIT DROP",
-                .copy = "COPY pg_temp.spendd_spend FROM STDIN (FORMAT binary)",
-                .merge = "INSERT INTO @.spend AS t (entity_type, entity_id, spend, tokens, requests) "
-                         "SELECT entity_type, entity_id, spend, tokens, requests "
-                         "FROM pg_temp.spendd_spend "
-                         "ON CONFLICT (entity_type, entity_id) DO UPDATE SET " SUM(spend) SUM(tokens)
-                             SUM(requests) "updated_at = now()",
-                .row = spend_row,
-            },
-            {
-                .create = "CREATE TEMP TABLE spendd_daily (" DAILY_COLUMNS ") ON COMMIT DROP",
-                .copy = "COPY pg_temp.spendd_daily FROM STDIN (FORMAT binary)",
-                .merge = "INSERT INTO @.spend_daily AS t (" DAILY_KEYS ", " DAILY_SUMS ") "
-                         "SELECT " DAILY_KEYS ", " DAILY_SUMS
-                         " FROM pg_temp.spendd_daily"
-                         " ON CONFLICT (" DAILY_KEYS ") DO UPDATE SET " SUM(spend)
-                             SUM(prompt_tokens) SUM(completion_tokens) SUM(cache_read_input_tokens)
-                                 SUM(cache_creation_input_tokens) SUM(requests)
-                                     SUM(successful_requests) SUM(failed_requests)
-                                         "updated_at = now()",
-                .row = daily_row,
-            },
-        },
+    .marker = "spend",
+    .keeps_log = true,
     .pieces = ENTITY_TYPES,
+    .open = open_layout,
     .add = add,
 };

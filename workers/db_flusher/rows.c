@@ -31,8 +31,7 @@ bool rows_event_in(const struct flush *flush, size_t index)
 /* Which arbiter: the log for events with a day of their own while it is on, else `seen`. */
 bool rows_puts_seen(const struct flush *flush, const struct load_event *event)
 {
-    return flush->settings->dedupe_database &&
-           (!event->timed || !flush->settings->spend_log_enabled);
+    return flush->settings->dedupe_database && (!event->timed || !layout_logs(flush->layout));
 }
 
 static int by_log_key(const void *a, const void *b, void *arg)

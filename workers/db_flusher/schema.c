@@ -176,7 +176,7 @@ static void migrate(struct schema *schema, bool schema_there)
     if (!schema_there) /* IF NOT EXISTS asks for the right to make it even where it is there */
         text_sql(&schema->sql, "CREATE SCHEMA IF NOT EXISTS @;\n", schema->quoted);
     text_sql(&schema->sql, tables_sql, schema->quoted);
-    text_sql(&schema->sql, schema->layout->tables_sql, schema->quoted);
+    text_sql(&schema->sql, schema->layout->kind->tables_sql, schema->quoted);
     text_put(&schema->sql, "COMMIT");
     run(schema, on_migrated);
 }
@@ -299,7 +299,7 @@ static void list_partitions(struct schema *schema)
 {
     const char *values[] = {schema->settings->database_schema};
 
-    if (!schema->settings->spend_log_enabled) {
+    if (!layout_logs(schema->layout)) {
         schema->open = false;
         pg_query(schema->pg, "COMMIT", 0, NULL, deadline_ms(schema), on_forgotten, schema);
         return;

@@ -22,7 +22,7 @@ void tally_clear(struct tally *tally)
 {
     if (tally->room > KEEP_MOST)
         tally_free(tally); /* an unusually wide flush: its memory goes back */
-    tally->used = tally->keys_used = 0;
+    tally->used = tally->keys_used = tally->extra_used = 0;
     if (tally->slot)
         memset(tally->slot, 0, tally->slots * sizeof *tally->slot);
 }
@@ -32,6 +32,7 @@ void tally_free(struct tally *tally)
     free(tally->sum);
     free(tally->slot);
     free(tally->keys);
+    free(tally->extra);
     *tally = (struct tally){.seed = tally->seed};
 }
 
@@ -42,7 +43,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t hash_key(uint64_t seed, const unsigned char *key, size_t length)
+static uint32_t hash_key(uint64_t seed, const unsigned char *key, size_t length)
 {
     uint64_t hash = mix(seed, length), word;
 
@@ -52,7 +53,7 @@ static uint64_t hash_key(uint64_t seed, const unsigned char *key, size_t length)
     }
     word = 0;
     memcpy(&word, key, length);
-    return mix(hash ^ word, seed + 1);
+    return (uint32_t)mix(hash ^ word, seed + 1);
 }
 
 static void place(struct tally *tally, size_t index)
@@ -97,24 +98,45 @@ static int grow(void **data, size_t *room, size_t need, size_t unit)
 }
 
 static struct sum *new_sum(struct tally *tally, const unsigned char *key, size_t length,
-                           uint64_t hash)
+                           uint32_t hash, const struct tally_more *more)
 {
     struct sum *sum;
 
     if (2 * (tally->used + 1) > tally->slots && grow_slots(tally))
         return NULL;
     if (grow((void **)&tally->sum, &tally->room, tally->used + 1, sizeof *tally->sum) ||
-        grow((void **)&tally->keys, &tally->keys_room, tally->keys_used + length, 1))
+        grow((void **)&tally->keys, &tally->keys_room, tally->keys_used + length + more->tail_bytes, 1))
         return NULL;
     sum = &tally->sum[tally->used];
-    *sum = (struct sum){.hash = hash, .key = tally->keys_used, .length = (uint32_t)length};
+    *sum = (struct sum){.hash = hash, .key = tally->keys_used, .length = (uint32_t)length,
+                        .tail = (uint32_t)more->tail_bytes};
     memcpy(tally->keys + tally->keys_used, key, length);
-    tally->keys_used += length;
+    if (more->tail_bytes)
+        memcpy(tally->keys + tally->keys_used + length, more->tail, more->tail_bytes);
+    tally->keys_used += length + more->tail_bytes;
     place(tally, tally->used++);
     return sum;
 }
 
-static struct sum *find(struct tally *tally, const unsigned char *key, size_t length, uint64_t hash)
+static int add_extra(struct tally *tally, struct sum *sum, const amount_t *extra)
+{
+    amount_t *to;
+
+    if (sum->extra == 0) {
+        if (grow((void **)&tally->extra, &tally->extra_room, tally->extra_used + TALLY_EXTRAS,
+                 sizeof *extra))
+            return -1;
+        memset(tally->extra + tally->extra_used, 0, TALLY_EXTRAS * sizeof *extra);
+        sum->extra = (uint32_t)(tally->extra_used / TALLY_EXTRAS) + 1;
+        tally->extra_used += TALLY_EXTRAS;
+    }
+    to = tally->extra + (size_t)(sum->extra - 1) * TALLY_EXTRAS;
+    for (int i = 0; i < TALLY_EXTRAS; i++)
+        to[i] += extra[i];
+    return 0;
+}
+
+static struct sum *find(struct tally *tally, const unsigned char *key, size_t length, uint32_t hash)
 {
     if (!tally->slots)
         return NULL;
@@ -128,17 +150,30 @@ static struct sum *find(struct tally *tally, const unsigned char *key, size_t le
     return NULL;
 }
 
-int tally_add(struct tally *tally, const unsigned char *key, size_t length, const struct sum *worth)
+int tally_add_more(struct tally *tally, const unsigned char *key, size_t length,
+                   const struct sum *worth, const struct tally_more *more)
 {
-    uint64_t hash = hash_key(tally->seed, key, length);
+    uint32_t hash = hash_key(tally->seed, key, length);
     struct sum *sum = find(tally, key, length, hash);
 
-    if (!sum && !(sum = new_sum(tally, key, length, hash)))
+    if (!sum && !(sum = new_sum(tally, key, length, hash, more)))
         return -1;
     sum->spend += worth->spend;
     for (int i = 0; i < TALLY_COUNTS; i++)
         sum->count[i] += worth->count[i];
-    return 0;
+    return more->extra ? add_extra(tally, sum, more->extra) : 0;
+}
+
+int tally_add(struct tally *tally, const unsigned char *key, size_t length, const struct sum *worth)
+{
+    const struct tally_more none = {NULL, 0, NULL};
+
+    return tally_add_more(tally, key, length, worth, &none);
+}
+
+const amount_t *tally_extra(const struct tally *tally, const struct sum *sum)
+{
+    return sum->extra ? tally->extra + (size_t)(sum->extra - 1) * TALLY_EXTRAS : NULL;
 }
 
 const unsigned char *tally_key(const struct tally *tally, const struct sum *sum)

@@ -1,6 +1,10 @@
 /*
  * tally.h - sums by key: a hash table whose keys are byte strings made of columns, in an order that is
  * the order of the index.  Exact: money as __int128, counts as int64.  Pure.
+ *
+ * A sum may have a tail: bytes that are no part of the key, kept as they were when the key was first met.
+ * And it may have more amounts than the one (`extra`, TALLY_EXTRAS of them), which cost nothing where
+ * nobody adds any.
  */
 #ifndef SPENDD_DB_FLUSHER_TALLY_H
 #define SPENDD_DB_FLUSHER_TALLY_H
@@ -26,12 +30,21 @@ enum tally_count {
     TALLY_COUNTS
 };
 
+#define TALLY_EXTRAS 5
+
 struct sum {
-    uint64_t hash;
+    uint32_t hash, length, tail; /* of the key; bytes of the key, of the tail behind it */
+    uint32_t extra;              /* index + 1 of its further amounts; 0: none */
     size_t key; /* offset of its key among the keys */
-    uint32_t length;
     int64_t count[TALLY_COUNTS];
-    money_sum_t spend;
+    __int128 spend; /* the unit is its layout's */
+};
+
+/* Added beside a sum: `tail` and `extra` may be NULL. */
+struct tally_more {
+    const unsigned char *tail;
+    size_t tail_bytes;
+    const amount_t *extra; /* TALLY_EXTRAS */
 };
 
 struct tally {
@@ -41,6 +54,8 @@ struct tally {
     size_t slots;   /* a power of two */
     unsigned char *keys;
     size_t keys_used, keys_room;
+    amount_t *extra; /* TALLY_EXTRAS for each sum that has them */
+    size_t extra_used, extra_room;
     uint64_t seed;
 };
 
@@ -51,10 +66,13 @@ void tally_free(struct tally *tally);
 /* Adds what one event is worth to a key.  -1: out of memory. */
 int tally_add(struct tally *tally, const unsigned char *key, size_t length,
               const struct sum *worth) MUST_CHECK;
+int tally_add_more(struct tally *tally, const unsigned char *key, size_t length, const struct sum *worth,
+                   const struct tally_more *more) MUST_CHECK;
 
 /* Sorts by key, bytewise; nothing may be added afterwards until tally_clear. */
 void tally_sort(struct tally *tally);
 
-const unsigned char *tally_key(const struct tally *tally, const struct sum *sum);
+const unsigned char *tally_key(const struct tally *tally, const struct sum *sum); /* its tail behind it */
+const amount_t *tally_extra(const struct tally *tally, const struct sum *sum);    /* NULL: none */
 
 #endif
