@@ -201,3 +201,8 @@ const char *pg_ignored(const struct pg *pg)
 {
     return pg->ignored;
 }
+
+const char *pg_schema(const struct pg *pg)
+{
+    return pg->schema;
+}

@@ -65,6 +65,7 @@ bool pg_busy(const struct pg *pg);
 int64_t pg_asked_ms(const struct pg *pg);    /* how long the question under way is open; 0: none is */
 const char *pg_doing(const struct pg *pg);   /* that question in words, for a status; "": none */
 const char *pg_ignored(const struct pg *pg); /* of the URL last connected with; see pg_url_check */
+const char *pg_schema(const struct pg *pg);  /* schema= of that URL; "": not given */
 
 /* One statement (or several without parameters); `timeout_ms` is the client's deadline for it. */
 void pg_query(struct pg *pg, const char *sql, int count, const char *const *values,

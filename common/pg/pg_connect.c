@@ -74,6 +74,7 @@ static int load_parameters(struct pg *pg, struct err *err)
     explicit_bzero(text, sizeof text);
     if (rc)
         return -1;
+    memcpy(pg->schema, pg->parameters.schema, sizeof pg->schema);
     return own_parameters(pg) ? err_set(err, "database.url: out of memory") : 0;
 }
 

@@ -34,7 +34,7 @@ struct pg {
     size_t target;
     mono_t connect_by;
     void *tls; /* its TLS session, one reference */
-    char ignored[256];
+    char ignored[256], schema[64];
 
     struct resolve *resolve;
     struct pg_targets sought, known; /* the last look-up that led to a connection, and its answer */

@@ -32,7 +32,7 @@ static const struct foreign {
     {"max_idle_connection_lifetime", false}, /* database.max_idle_s */
     {"max_connection_lifetime", false},
     {"socket_timeout", false},               /* database.socket_timeout_ms, database.statement_ms */
-    {"schema", false},                       /* database.schema */
+    {"schema", false},                       /* ours: database.schema; handed on for who wants it */
     {"multi_schema", false},
     {"sslidentity", false}, /* PKCS 12: give sslcert and sslkey as PEM */
     {"connection_name", false},
@@ -67,8 +67,30 @@ static enum accept accept_of(const char *value, size_t length)
     return length == 20 && strncmp(value, "accept_invalid_certs", 20) == 0 ? ACCEPT_ANY : ACCEPT_WRONG;
 }
 
+static int hex_value(char c)
+{
+    const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 0x20) : NULL;
+
+    return at ? (int)(at - digits) : -1;
+}
+
+/* A value with its %XX undone; one that does not fit is cut, and will not be found. */
+static void take_value(char *to, size_t size, const char *from, size_t length)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < length && used + 1 < size; i++) {
+        int high = i + 2 < length && from[i] == '%' ? hex_value(from[i + 1]) : -1;
+        int low = high >= 0 ? hex_value(from[i + 2]) : -1;
+
+        to[used++] = low >= 0 ? (char)(high << 4 | low) : from[i];
+        i += low >= 0 ? 2 : 0;
+    }
+    to[used] = '\0';
+}
+
 /* Cuts the foreign pairs out of the query part, in place. */
-static enum accept take_out_foreign(char *url, char *ignored, size_t size)
+static enum accept take_out_foreign(char *url, char schema[64], char *ignored, size_t size)
 {
     char *query = strchr(url, '?'), *from, *to;
     enum accept accept = ACCEPT_UNSAID;
@@ -83,6 +105,8 @@ static enum accept take_out_foreign(char *url, char *ignored, size_t size)
 
         if (foreign && strcmp(foreign->name, "sslaccept") == 0)
             accept = accept_of(from + name + 1, length > name ? length - name - 1 : 0);
+        if (foreign && strcmp(foreign->name, "schema") == 0 && length > name)
+            take_value(schema, 64, from + name + 1, length - name - 1);
         if (foreign && !foreign->honoured)
             list_name(ignored, size, foreign->name);
         if (!foreign) {
@@ -205,7 +229,7 @@ int pg_parameters_parse(struct pg_parameters *parameters, const char *url, char 
         goto out;
     }
     if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0)
-        accept = take_out_foreign(copy, ignored, size);
+        accept = take_out_foreign(copy, parameters->schema, ignored, size);
     options = PQconninfoParse(copy, &why);
     if (!options)
         say_unparsed(why, err);

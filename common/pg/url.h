@@ -17,6 +17,7 @@ struct pg_parameters {
     char *keyword[PG_PARAMETERS_MAX + 1];
     char *value[PG_PARAMETERS_MAX + 1];
     size_t count;
+    char schema[64]; /* schema= of a gateway's URL: of no interest to libpq; "": not given */
 };
 
 /* Parses a URI or keywords.  Query parameters that libpq does not know but LiteLLM's engine does are

@@ -126,6 +126,14 @@ void copy_bigint(struct text *text, int64_t number)
         put64(to, number);
 }
 
+void copy_double(struct text *text, double number)
+{
+    int64_t bits;
+
+    memcpy(&bits, &number, sizeof bits);
+    copy_bigint(text, bits);
+}
+
 /* Digits of 10,000, least significant first; how many. */
 static int digits_of(unsigned __int128 value, uint16_t digit[NUMERIC_DIGITS_MOST])
 {

@@ -25,6 +25,7 @@ void copy_key(struct text *text, struct slice slice);   /* absent: '' */
 void copy_bool(struct text *text, bool value);
 void copy_int(struct text *text, int32_t number);
 void copy_bigint(struct text *text, int64_t number);
+void copy_double(struct text *text, double number);     /* float8 */
 void copy_money(struct text *text, money_sum_t pico); /* numeric */
 void copy_time(struct text *text, int64_t micros);    /* timestamptz */
 void copy_day(struct text *text, day_t day);          /* date */

@@ -49,6 +49,11 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
         turn_end_calmly(f);
 }
 
+void database_target(struct flusher *f)
+{
+    queue_target(&f->queue, schema_install(f->schema), on_target, f);
+}
+
 /* Not finished.  A schema that is known is good enough meanwhile: events are counted all the same, and
  * partitions are looked at again soon; not so soon where the role may not make them, and somebody else
  * does. */
@@ -86,8 +91,8 @@ static void on_schema(void *arg, enum schema_result result, enum pg_refusal refu
     f->schema_due =
         mono_after_ms(mono_now(), SCHEMA_CHECK_MS / 2 + turn_jitter(SCHEMA_CHECK_MS / 2));
     turn_probe(f, true, "schema usable");
-    database_says(f, "database ready");
-    queue_target(&f->queue, schema_install(f->schema), on_target, f);
+    f->layout->known = !f->layout->kind->look; /* once an hour it is looked at again */
+    catalog_ensure(f);
 }
 
 static void database_ready(struct flusher *f)
@@ -96,14 +101,32 @@ static void database_ready(struct flusher *f)
     if (mono_reached(mono_now(), f->schema_due))
         schema_check(f->schema, wall_day(wall_now()), on_schema, f);
     else
-        queue_target(&f->queue, schema_install(f->schema), on_target, f);
+        catalog_ensure(f);
+}
+
+/* What the URL has for others, but for the schema where the layout lies in it. */
+static void list_ignored(const struct flusher *f, char *list, size_t size)
+{
+    size_t used = 0;
+
+    list[0] = '\0';
+    for (const char *at = pg_ignored(f->pg); *at;) {
+        size_t length = strcspn(at, ",");
+
+        if (!f->layout->kind->look || length != 6 || strncmp(at, "schema", 6) != 0)
+            used += (size_t)snprintf(list + used, size - used, "%s%.*s", used ? ", " : "", (int)length, at);
+        at += length + strspn(at + length, ", ");
+    }
 }
 
 static void say_ignored(struct flusher *f)
 {
-    if (strcmp(f->ignored, pg_ignored(f->pg)) == 0)
+    char list[sizeof f->ignored];
+
+    list_ignored(f, list, sizeof list);
+    if (strcmp(f->ignored, list) == 0)
         return;
-    snprintf(f->ignored, sizeof f->ignored, "%s", pg_ignored(f->pg));
+    snprintf(f->ignored, sizeof f->ignored, "%s", list);
     if (f->ignored[0])
         log_warn("url_parameters_ignored", "names=\"%s\" reason=\"another engine's: spendd has settings "
                  "of its own, or no use for them\"", f->ignored);
@@ -114,6 +137,7 @@ static void on_connected(void *arg, const struct pg_answer *answer)
     struct flusher *f = arg;
 
     say_ignored(f);
+    f->layout->known = !f->layout->kind->look;
     if (answer->outcome == PG_OK) {
         flusher_count(f, METRIC_database_connects_total, 1);
         database_ready(f);

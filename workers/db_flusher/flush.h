@@ -39,7 +39,8 @@ struct flush_report {
     int64_t sums; /* rows of sums made: what bounds our memory */
     int64_t applied, skipped, counted, known, conflicts, poison, dead, rows;
     int64_t missed[LAYOUT_TABLES]; /* rows that met none (layout_table.missed) */
-    bool moved; /* rows that were kept for a missing table went into it */
+    int64_t kept; /* rows for a table that is missing */
+    bool moved;   /* rows that were kept for a missing table went into it */
 };
 
 struct flush_ask {

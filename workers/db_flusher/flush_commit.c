@@ -64,6 +64,8 @@ bool step_ask_merge(struct flush *flush)
 int step_take_merge(struct flush *flush, const struct pg_answer *answer)
 {
     flush->report.rows += answer->affected;
+    if (flush->layout->table[flush->table].kept)
+        flush->report.kept += answer->affected;
     flush->report.missed[flush->table] = flush->sums_sent[flush->table] - answer->affected;
     return 0;
 }

@@ -53,6 +53,7 @@ struct flusher {
     unsigned redis_refusals; /* in a row */
     int deadlocks;        /* lost since the last commit */
     struct refusal_voice voice; /* what was last said of PostgreSQL's refusals */
+    char missing[512];    /* tables of LiteLLM that were said to be missing */
     char word[160];       /* status: what is known of PostgreSQL */
     bool waits;           /* the status says that an answer is waited for */
     char ignored[256];    /* parameters of database.url that were said to be ignored */
@@ -89,6 +90,11 @@ void hold_leave(struct flusher *f); /* gives up the lock, then the process ends 
 void database_ensure(struct flusher *f); /* goes on to the lock or the queue */
 void database_watch(void *flusher); /* timer: closes what is idle, says what is waited for */
 void database_says(struct flusher *f, const char *format, ...) PRINTF_LIKE(2, 3); /* status */
+
+void database_target(struct flusher *f); /* its schema is known: is it this Redis' one? */
+
+void catalog_ensure(struct flusher *f); /* the layout's tables; then goes on to database_target */
+void catalog_count(struct flusher *f, const struct flush_report *report);
 
 void aside_begin(struct flusher *f); /* the lock is held: looks aside, then goes on to the queue */
 void reading_hold(void *flusher, const struct redis_reply *reply, const char *reason);

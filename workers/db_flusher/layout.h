@@ -28,6 +28,7 @@ struct layout_table {
     const char *move;   /* NULL, or brings rows in that were kept while the table was missing */
     const char *lock;   /* NULL, or a SELECT that locks the rows which are there, in order */
     const char *merge;  /* adds; the rows lie in the temporary table sorted */
+    bool kept;          /* the table is missing: what is merged lies in our own schema until it is there */
     enum metric missed; /* counts rows that came up and met none; METRICS: there are none of that kind */
     void (*row)(const struct layout *layout, unsigned table, struct text *text, const struct sum *sum,
                 const struct tally *tally);

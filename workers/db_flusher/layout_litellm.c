@@ -129,30 +129,32 @@ static void close_layout(struct layout *layout)
     free(layout->litellm);
 }
 
-#define KEPT_ENTITY(name)                                                                          \
-    "CREATE TABLE IF NOT EXISTS @.kept_" #name " (id text COLLATE \"C\" NOT NULL, "                \
-    "second text COLLATE \"C\" NOT NULL, amount float8 NOT NULL, PRIMARY KEY (id, second));\n"
-#define C_TEXT " text COLLATE \"C\""
-#define KEPT_DAILY(name)                                                                           \
-    "CREATE TABLE IF NOT EXISTS @.kept_daily_" #name " (who" C_TEXT ", date" C_TEXT ", api_key" C_TEXT \
-    ", model" C_TEXT ", custom_llm_provider" C_TEXT ", mcp_namespaced_tool_name" C_TEXT            \
-    ", endpoint" C_TEXT ", model_group" C_TEXT ", request_id" C_TEXT ", spend float8, "            \
-    "prompt_tokens bigint, completion_tokens bigint, cache_read_input_tokens bigint, "             \
-    "cache_creation_input_tokens bigint, api_requests bigint, successful_requests bigint, "        \
-    "failed_requests bigint" KEPT_EXTRAS ", PRIMARY KEY (who, date, api_key, model, "              \
-    "custom_llm_provider, mcp_namespaced_tool_name, endpoint));\n"
-#define KEPT_EXTRAS                                                                                \
-    ", compression_saved_tokens bigint, compression_savings_spend float8, "                        \
-    "prompt_caching_savings_spend float8, gateway_injected_caching_savings_spend float8, "         \
-    "autorouter_savings_spend float8"
+/* What is kept for a table that is missing. */
+#define KIND_COUNT "bigint"
+#define KIND_AMOUNT "float8"
+#define EXTRA(name, kind) ", " #name " " KIND_##kind
 
-#define ENTITY(name, table, id, second, manner) KEPT_ENTITY(name)
-#define DAILY(name, table, column) KEPT_DAILY(name)
+static const char tables_sql[] =
+    "CREATE TABLE IF NOT EXISTS @.kept_daily (who text, date text, api_key text, model text, "
+    "custom_llm_provider text, mcp_namespaced_tool_name text, endpoint text, model_group text, "
+    "request_id text, spend float8, prompt_tokens bigint, completion_tokens bigint, "
+    "cache_read_input_tokens bigint, cache_creation_input_tokens bigint, api_requests bigint, "
+    "successful_requests bigint, failed_requests bigint, "
+    "PRIMARY KEY (who, date, api_key, model, custom_llm_provider, mcp_namespaced_tool_name, endpoint)"
+#include "workers/db_flusher/litellm.def"
+    ");\n"
+#undef EXTRA
+#define ENTITY(name, table, id, second, manner)                                                    \
+    "CREATE TABLE IF NOT EXISTS @.kept_" #name " (id text NOT NULL, second text NOT NULL, "        \
+    "amount float8 NOT NULL, PRIMARY KEY (id, second));\n"
+#define DAILY(name, table, column)                                                                 \
+    "CREATE TABLE IF NOT EXISTS @.kept_daily_" #name " (LIKE @.kept_daily INCLUDING ALL);\n"
+#include "workers/db_flusher/litellm.def"
+    ;
+
 const struct layout_kind layout_litellm = {
     .name = "litellm",
-    .tables_sql =
-#include "workers/db_flusher/litellm.def"
-        "",
+    .tables_sql = tables_sql,
     .marker = "kept_user",
     .keeps_log = false,
     .pieces = 1,

@@ -13,6 +13,7 @@
  */
 #include "workers/db_flusher/litellm_inside.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define UTC_NOW "(now() AT TIME ZONE 'UTC')"
@@ -279,6 +280,7 @@ int litellm_build(struct layout *layout)
         table->move = sql[SQL_MOVE].used ? sql[SQL_MOVE].data : NULL;
         table->lock = sql[SQL_LOCK].used ? sql[SQL_LOCK].data : NULL;
         table->merge = sql[SQL_MERGE].data;
+        table->kept = !it->table[t].there;
         table->missed = it->table[t].there ? litellm_words[t].missed : METRICS;
     }
     return failed ? -1 : 0;

@@ -20,6 +20,7 @@
 struct migration {
     struct harness *harness;
     struct pg *pg;
+    struct layout *layout;
     struct schema *schema;
 };
 
@@ -64,6 +65,7 @@ static void close_migration(void *self)
 
     pg_close(&migration->pg);
     schema_close(&migration->schema);
+    layout_close(&migration->layout);
     free(migration);
 }
 
@@ -83,7 +85,9 @@ static void *open_migration(struct harness *harness, int *code, struct err *err)
     if (pg_url_check(s->database_url, NULL, 0, err) == 0)
         migration->pg = pg_open(harness, &options, err);
     if (migration->pg != NULL)
-        migration->schema = schema_open(migration->pg, s, &layout_spendd, err);
+        migration->layout = layout_open(s, err);
+    if (migration->layout != NULL)
+        migration->schema = schema_open(migration->pg, s, migration->layout, err);
     if (migration->schema == NULL) {
         close_migration(migration);
         return NULL;

@@ -89,6 +89,7 @@ static void count_report(struct flusher *f, const struct flush_report *report)
     flusher_count(f, METRIC_events_poison_total, report->poison);
     flusher_count(f, METRIC_events_dead_total, report->dead);
     flusher_count(f, METRIC_rows_written_total, report->rows);
+    catalog_count(f, report);
     count_times(f);
     if (f->load.oldest && report->applied)
         stats_set(harness_stats(f->harness), METRIC_flush_oldest_event_ms,
@@ -125,7 +126,10 @@ static void committed(struct flusher *f, const struct flush_report *report)
     f->deadlocks = 0;
     f->stood_down = false;
     refusal_over(&f->voice);
-    database_says(f, "database ready");
+    if (f->missing[0])
+        database_says(f, "database ready; not in LiteLLM's schema, kept: %.110s", f->missing);
+    else
+        database_says(f, "database ready");
     f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
     if (report->sums > SUMS_MOST)
         outcome_less(f);

@@ -234,7 +234,7 @@ static void on_look(void *arg, const struct pg_answer *answer)
 static void ask_facts(void *arg, const struct pg_answer *answer)
 {
     struct schema *schema = arg;
-    const char *values[] = {schema->settings->database_schema};
+    const char *values[] = {schema->settings->database_schema, schema->layout->kind->marker};
 
     if (answer->outcome != PG_OK) {
         failed(schema, answer);
@@ -243,10 +243,10 @@ static void ask_facts(void *arg, const struct pg_answer *answer)
     schema->open = true;
     pg_query(schema->pg,
              "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1), "
-             "EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
-             "ON n.oid = c.relnamespace WHERE nspname = $1 AND relname = 'schema_version'), "
+             "2 = (SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
+             "ON n.oid = c.relnamespace WHERE nspname = $1 AND relname IN ('schema_version', $2)), "
              "current_setting('server_encoding')",
-             1, values, deadline_ms(schema), on_look, schema);
+             2, values, deadline_ms(schema), on_look, schema);
 }
 
 static void look(struct schema *schema)
