@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,11 +24,18 @@ struct cells {
     _Atomic int64_t cell[HISTOGRAM_BOUNDS_MAX + 1], sum_us;
 };
 
+struct named_row {
+    char name[64];
+    _Atomic int64_t figures[NAMED_FIGURES];
+};
+
 struct stats_page {
     int64_t magic;
     int64_t metrics;
     _Atomic int64_t values[METRICS];
     struct cells histograms[HISTOGRAMS];
+    _Atomic int64_t named;                          /* rows that are whole */
+    struct named_row named_row[STATS_NAMED_MAX + 1]; /* the last one: whatever has no room */
 };
 
 int stats_create(const char *name, struct err *err)
@@ -148,4 +157,35 @@ int64_t histogram_count(const struct histogram *histogram)
     for (size_t i = 0; i <= HISTOGRAM_BOUNDS_MAX; i++)
         count += histogram->cell[i];
     return count;
+}
+
+/* The row of that name; STATS_NAMED_MAX: it has none. */
+static int64_t named_find(const struct stats_page *page, const char *name)
+{
+    int64_t count = atomic_load_explicit(&page->named, memory_order_acquire);
+
+    for (int64_t i = 0; i < count && i < STATS_NAMED_MAX; i++)
+        if (strncmp(page->named_row[i].name, name, sizeof page->named_row[i].name - 1) == 0)
+            return i;
+    return STATS_NAMED_MAX;
+}
+
+void stats_named_add(struct stats_page *page, const char *name, enum named figure, int64_t amount)
+{
+    int64_t row = named_find(page, name), count = atomic_load_explicit(&page->named, memory_order_relaxed);
+
+    if (row == STATS_NAMED_MAX && count < STATS_NAMED_MAX) {
+        row = count;
+        snprintf(page->named_row[row].name, sizeof page->named_row[row].name, "%s", name);
+        /* The name first: who dies in between leaves a row that nobody sees. */
+        atomic_store_explicit(&page->named, count + 1, memory_order_release);
+    }
+    atomic_fetch_add_explicit(&page->named_row[row].figures[figure], amount, memory_order_relaxed);
+}
+
+int64_t stats_named_get(const struct stats_page *page, const char *name, enum named figure)
+{
+    const struct named_row *row = &page->named_row[named_find(page, name)];
+
+    return atomic_load_explicit(&row->figures[figure], memory_order_relaxed);
 }

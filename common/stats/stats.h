@@ -45,4 +45,11 @@ void stats_observe_all(struct stats_page *page, enum histogram_id id, const stru
 void stats_histogram(const struct stats_page *page, enum histogram_id id, struct histogram *sum);
 int64_t histogram_count(const struct histogram *histogram);
 
+/* Figures of what has a name in the configuration (a model that is checked): a row each, begun at its
+ * first use and kept as long as the page.  Bounded: names beyond STATS_NAMED_MAX share one row. */
+#define STATS_NAMED_MAX 64
+enum named { NAMED_CHECKS, NAMED_FAILURES, NAMED_COST_PICO, NAMED_FIGURES };
+void stats_named_add(struct stats_page *page, const char *name, enum named figure, int64_t amount);
+int64_t stats_named_get(const struct stats_page *page, const char *name, enum named figure);
+
 #endif

@@ -40,6 +40,12 @@ def _histogram_bytes():
         return 8 * histograms * (int(re.search(r"HISTOGRAM_BOUNDS_MAX (\d+)", file.read()).group(1)) + 2)
 
 
+def _named_bytes():
+    """Behind those: how many named rows there are, and the rows, of a name and three figures each."""
+    with open(os.path.join(ROOT, "common/stats/stats.h"), encoding="utf-8") as file:
+        return 8 + (int(re.search(r"STATS_NAMED_MAX (\d+)", file.read()).group(1)) + 1) * (64 + 3 * 8)
+
+
 def _defaults():
     """What the supervisor would send: every setting that the flusher reads, by field name."""
     with open(os.path.join(ROOT, "common/config/settings.def"), encoding="utf-8") as file:
@@ -60,7 +66,7 @@ class LoneFlusher:
         self.line = ours
         self.page = os.memfd_create("page", 0)
         os.write(self.page, struct.pack("<qq", PAGE_MAGIC, len(self.metrics)) +
-                 bytes(8 * len(self.metrics) + _histogram_bytes()))
+                 bytes(8 * len(self.metrics) + _histogram_bytes() + _named_bytes()))
         for field, value in given.items():
             value = str(value).lower() if isinstance(value, bool) else str(value)
             ours.send(bytes([SETTING]) + _str(field) + _str(value))

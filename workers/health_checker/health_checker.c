@@ -16,6 +16,7 @@
 #include "common/harness/harness.h"
 #include "common/json/json_put.h"
 #include "workers/health_checker/face.h"
+#include "workers/health_checker/models.h"
 #include "workers/health_checker/pace.h"
 #include "workers/health_checker/probe.h"
 
@@ -47,6 +48,7 @@ struct health_checker {
     struct harness *harness;
     struct probe_database *database;
     struct probe_redis *redis;
+    struct models *models;
     struct face *face;
     struct checked checked[STORES];
     bool gate_open;
@@ -200,15 +202,8 @@ static void write_document(void *arg, struct json_out *out)
 {
     struct health_checker *checker = arg;
 
-    json_key(out, "shared_status");
-    json_object(out);
-    json_put_bool(out, "shared_health_check_enabled", false);
-    json_put_text(out, "message", "Shared health check is not enabled");
-    json_end(out);
+    models_write(checker->models, out);
     write_probes(checker, out);
-    json_key(out, "models");
-    json_array(out);
-    json_end(out);
     json_key(out, "stores");
     json_array(out);
     json_end(out);
@@ -227,6 +222,35 @@ static void health_checker_record(void *self, const struct msg *record)
     checker->gate_open = record->gate.open;
 }
 
+static void on_changed(void *arg)
+{
+    struct health_checker *checker = arg;
+
+    face_changed(checker->face);
+}
+
+static void health_checker_reload(void *self, const struct settings *before)
+{
+    struct health_checker *checker = self;
+
+    models_reload(checker->models, before);
+}
+
+static void on_released(void *arg)
+{
+    struct health_checker *checker = arg;
+
+    harness_leave(checker->harness, EXIT_ASKED);
+}
+
+static void health_checker_drain(void *self, mono_t deadline)
+{
+    struct health_checker *checker = self;
+
+    (void)deadline;
+    models_release(checker->models, on_released, checker);
+}
+
 /* --- the worker
  * -------------------------------------------------------------------------------------------- */
 static void health_checker_close(void *self)
@@ -237,6 +261,7 @@ static void health_checker_close(void *self)
         harness_untimer(&checker->checked[i].due);
     probe_database_free(&checker->database);
     probe_redis_free(&checker->redis);
+    models_free(&checker->models);
     face_free(&checker->face);
     free(checker);
 }
@@ -269,7 +294,9 @@ static void *health_checker_open(struct harness *harness, int *code, struct err 
     }
     *code = EXIT_TEMPORARY;
     checker->face = face_new(harness, write_document, checker, err);
-    if (checker->face == NULL) {
+    if (checker->face != NULL)
+        checker->models = models_new(harness, on_changed, checker, err);
+    if (checker->models == NULL) {
         health_checker_close(checker);
         return NULL;
     }
@@ -280,5 +307,7 @@ const struct worker worker = {
     .name = "health_checker",
     .open = health_checker_open,
     .record = health_checker_record,
+    .reload = health_checker_reload,
+    .drain = health_checker_drain,
     .close = health_checker_close,
 };

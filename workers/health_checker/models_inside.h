@@ -1,0 +1,48 @@
+/*
+ * models_inside.h - what models.c and models_write.c share.
+ */
+#ifndef SPENDD_HEALTH_CHECKER_MODELS_INSIDE_H
+#define SPENDD_HEALTH_CHECKER_MODELS_INSIDE_H
+
+#include "common/base/clock.h"
+#include "workers/health_checker/models.h"
+#include "workers/health_checker/results.h"
+#include "workers/health_checker/round.h"
+
+enum round_kind { ROUND_NONE, ROUND_OWN /* we hold the lock */, ROUND_ALONE };
+
+struct models {
+    struct harness *harness;
+    models_fn *changed;
+    void *arg;
+    struct redis *redis; /* NULL: not needed now */
+    struct checks *checks;
+    struct timer *turn, *renew;
+    wall_t started;
+    char id[CHECKED_BY_BYTES]; /* who we are in the lock */
+    bool down;  /* Redis: an attempt has failed since it last answered */
+    bool asked; /* an answer is on its way */
+    bool closing;
+    struct round_wait wait;
+    enum round_kind round;
+
+    bool have; /* a result: */
+    struct results last;
+    mono_t last_at;
+
+    /* As Redis said last. */
+    bool cached;
+    char owner[CHECKED_BY_BYTES]; /* of the lock; "": nobody */
+    char known_at[24], cached_by[CHECKED_BY_BYTES];
+    mono_t cached_since; /* when the round that is kept ended */
+
+    models_fn *released; /* models_release is under way */
+    void *released_arg;
+};
+
+struct round_rules models_rules(const struct models *models);
+
+/* Is it the list, or how it is shared, that has changed? */
+bool models_none(const struct models *models);
+
+#endif
