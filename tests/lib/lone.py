@@ -1,4 +1,4 @@
-"""One db_flusher without a supervisor: the test is the other end of fd 3.  Settings by their field names."""
+"""One worker without a supervisor: the test is the other end of fd 3.  Settings by their field names."""
 import fcntl
 import os
 import re
@@ -46,45 +46,54 @@ def _named_bytes():
         return 8 + (int(re.search(r"STATS_NAMED_MAX (\d+)", file.read()).group(1)) + 1) * (64 + 3 * 8)
 
 
-def _defaults():
-    """What the supervisor would send: every setting that the flusher reads, by field name."""
+def _defaults(worker):
+    """What the supervisor would send: every setting that the worker reads, by field name."""
     with open(os.path.join(ROOT, "common/config/settings.def"), encoding="utf-8") as file:
         rows = re.findall(r'^(INT|BOOL|TEXT|SECRET|CHOICE)\s*\((\w+), "[^"]*", ("[^"]*"|\w+),(.*)', file.read(), re.M)
-    return {name: value.strip('"') for _, name, value, rest in rows if "FOR_ALL" in rest or "FOR_db_flusher" in rest}
+    return {name: value.strip('"') for _, name, value, rest in rows if "FOR_ALL" in rest or f"FOR_{worker}" in rest}
 
 
-class LoneFlusher:
-    def __init__(self, directory, redis, postgres, name="lone", build=None, **settings):
-        self.name = name
+class Lone:
+    """settings: what is not the default.  pages: how many more pages of counters the worker is given to read (its own,
+    again and again).  life: which start of it this is; page: of the one before, so that counters go on."""
+
+    def __init__(self, worker, directory, name="lone", build=None, pages=0, life=1, page=None, **settings):
+        self.name, self.worker = name, worker
         self.log = os.path.join(directory, f"{name}.log")
         self.metrics = _metrics()
-        given = _defaults()
-        given.update({"instance": name, "log_level": "debug", "redis_url": redis.url, "database_url": postgres.url(),
-                 "flush_ms": 20, "lock_linger_ms": 100, "supervisor_beat_ms": 200})
+        given = _defaults(worker)
+        given.update({"instance": name, "log_level": "debug", "supervisor_beat_ms": 200})
         given.update(settings)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line = ours
-        self.page = os.memfd_create("page", 0)
-        os.write(self.page, struct.pack("<qq", PAGE_MAGIC, len(self.metrics)) +
-                 bytes(8 * len(self.metrics) + _histogram_bytes() + _named_bytes()))
-        for field, value in given.items():
-            value = str(value).lower() if isinstance(value, bool) else str(value)
-            ours.send(bytes([SETTING]) + _str(field) + _str(value))
-        ours.send(bytes([SETTINGS_END]) + struct.pack("<II", 0, 1) + _str(""))
-        program = os.path.join(build or daemon.BUILD,
-                               "libexec/spendd/db_flusher")
+        self.page = page
+        if page is None:
+            self.page = os.memfd_create("page", 0)
+            os.write(self.page, struct.pack("<qq", PAGE_MAGIC, len(self.metrics)) +
+                     bytes(8 * len(self.metrics) + _histogram_bytes() + _named_bytes()))
+        self.tell(given, life)
+        program = os.path.join(build or daemon.BUILD, "libexec/spendd", worker)
         line, page = theirs.fileno(), self.page
 
         def descriptors():
             low, high = (fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (line, page))
             os.dup2(low, 3)
             os.dup2(high, 4)
+            for number in range(pages):
+                os.dup2(high, 6 + number)
 
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([program], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={},
                                             close_fds=False, preexec_fn=descriptors, cwd="/")
         theirs.close()
         threading.Thread(target=self._read, daemon=True).start()
+
+    def tell(self, settings, life=1):
+        """Settings; to one that runs: a reload."""
+        for field, value in settings.items():
+            value = str(value).lower() if isinstance(value, bool) else str(value)
+            self.line.send(bytes([SETTING]) + _str(field) + _str(value))
+        self.line.send(bytes([SETTINGS_END]) + struct.pack("<II", 0, life) + _str(""))
 
     def _read(self):
         try:
@@ -123,6 +132,12 @@ class LoneFlusher:
 
     def tail(self, lines=40):
         return tail_of(self.log, lines)
+
+
+class LoneFlusher(Lone):
+    def __init__(self, directory, redis, postgres, name="lone", build=None, **settings):
+        quick = {"redis_url": redis.url, "database_url": postgres.url(), "flush_ms": 20, "lock_linger_ms": 100}
+        super().__init__("db_flusher", directory, name, build, **{**quick, **settings})
 
 
 class Bench:

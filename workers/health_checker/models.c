@@ -15,7 +15,6 @@
  */
 #include "workers/health_checker/models_inside.h"
 
-#include "common/base/jitter.h"
 #include "common/base/log.h"
 #include "common/harness/harness.h"
 #include "common/redis/redis.h"
@@ -27,9 +26,7 @@
 #include <string.h>
 
 #define REPLY_BYTES_MAX (1024 * 1024)
-#define KEY_BYTES 160
-#define LITELLM_LOCK "health_check_lock"
-#define LITELLM_RESULTS "health_check_results"
+#define AGE_MAX_MS (100LL * 365 * 86400 * 1000) /* what Redis says is untrusted */
 
 enum turn_item { TURN_WORD, TURN_OWNER, TURN_LEFT_MS, TURN_AGE_MS, TURN_AT, TURN_BY, TURN_DOCUMENT, TURN_ITEMS };
 
@@ -52,204 +49,14 @@ struct round_rules models_rules(const struct models *models)
     };
 }
 
+mono_t models_ago(int64_t ms)
+{
+    return (mono_t){mono_now().micros - ms * 1000};
+}
+
 bool models_none(const struct models *models)
 {
     return settings_of(models)->health_models[0].name[0] == '\0';
-}
-
-/* --- keys ----------------------------------------------------------------------------------------- */
-
-/* LiteLLM's rule: a key that begins with the namespace already stays as it is. */
-static void litellm_key(const struct settings *s, const char *key, char to[KEY_BYTES])
-{
-    const char *space = s->health_litellm_namespace;
-
-    if (space[0] == '\0' || strncmp(key, space, strlen(space)) == 0)
-        snprintf(to, KEY_BYTES, "%s", key);
-    else
-        snprintf(to, KEY_BYTES, "%s:%s", space, key);
-}
-
-struct keys {
-    char lock[KEY_BYTES], round[KEY_BYTES], litellm[KEY_BYTES];
-};
-
-static struct keys keys_of(const struct models *models)
-{
-    const struct settings *s = settings_of(models);
-    struct keys keys;
-
-    snprintf(keys.round, sizeof keys.round, "%shealth:round", s->redis_prefix);
-    snprintf(keys.lock, sizeof keys.lock, "%shealth:lock", s->redis_prefix);
-    snprintf(keys.litellm, sizeof keys.litellm, "%s", keys.round); /* not touched: its slot is ours */
-    if (s->health_litellm_shared) {
-        litellm_key(s, LITELLM_LOCK, keys.lock);
-        litellm_key(s, LITELLM_RESULTS, keys.litellm);
-    }
-    return keys;
-}
-
-/* What the lock holds: LiteLLM's pods read it as JSON. */
-static void lock_value(const struct models *models, char to[CHECKED_BY_BYTES + 2])
-{
-    snprintf(to, CHECKED_BY_BYTES + 2, settings_of(models)->health_litellm_shared ? "\"%s\"" : "%s", models->id);
-}
-
-/* --- results -------------------------------------------------------------------------------------- */
-
-static void tell_changes(const struct models *models, const struct results *after)
-{
-    for (unsigned i = 0; i < after->count; i++) {
-        const struct result *result = &after->of[i];
-        const struct result *before = models->have ? results_of(&models->last, result->model) : NULL;
-
-        if (before != NULL && before->healthy == result->healthy)
-            continue;
-        if (result->healthy)
-            log_info("model_healthy", "model=\"%s\" by=\"%s\"", result->model, after->by);
-        else
-            log_warn("model_unhealthy", "model=\"%s\" error=\"%s\" by=\"%s\"", result->model, result->error,
-                     after->by);
-    }
-}
-
-static void adopt(struct models *models, const struct results *results, int64_t age_ms)
-{
-    tell_changes(models, results);
-    models->last = *results;
-    models->have = true;
-    models->last_at = mono_after_ms(mono_now(), -age_ms);
-    models->changed(models->arg);
-}
-
-static bool due(const struct models *models)
-{
-    const struct round_rules rules = models_rules(models);
-
-    return !models->have || mono_ms_between(models->last_at, mono_now()) >= round_interval_ms(&rules);
-}
-
-/* --- the round ------------------------------------------------------------------------------------ */
-
-static void turn_in_ms(struct models *models, int64_t ms)
-{
-    timer_in_ms(models->turn, ms + jitter_ms(ms / 5, jitter_dice()));
-}
-
-static void poll_later(struct models *models)
-{
-    const struct round_rules rules = models_rules(models);
-
-    turn_in_ms(models, round_poll_ms(&rules));
-}
-
-static void renew_later(struct models *models)
-{
-    timer_in_ms(models->renew, settings_of(models)->health_lock_ttl_s * 1000 / 3);
-}
-
-static void begin_round(struct models *models, enum round_kind kind)
-{
-    log_debug("models_round", "kind=%s", kind == ROUND_OWN ? "shared" : "alone");
-    models->round = kind;
-    round_wait_end(&models->wait);
-    checks_start(models->checks);
-    if (kind == ROUND_OWN)
-        renew_later(models);
-    models->changed(models->arg);
-}
-
-static void break_off(struct models *models)
-{
-    checks_stop(models->checks);
-    timer_stop(models->renew);
-    models->round = ROUND_NONE;
-}
-
-static void on_renewed(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    struct models *models = arg;
-
-    (void)reason;
-    if (models->round != ROUND_OWN)
-        return;
-    if (redis_said(reply, "lost")) {
-        log_warn("models_lock_lost", "round=\"broken off\"");
-        break_off(models);
-        poll_later(models);
-        return;
-    }
-    renew_later(models); /* no answer: the next one tells */
-}
-
-static void on_renew(void *arg)
-{
-    struct models *models = arg;
-    struct keys keys = keys_of(models);
-    char value[CHECKED_BY_BYTES + 2], ttl[24];
-    const char *const argv[] = {keys.lock, value, ttl};
-
-    if (models->round != ROUND_OWN || models->redis == NULL)
-        return;
-    lock_value(models, value);
-    snprintf(ttl, sizeof ttl, "%" PRId64, settings_of(models)->health_lock_ttl_s * 1000);
-    redis_script(models->redis, REDIS_renewlock, 3, argv, NULL, on_renewed, models);
-}
-
-static void on_kept(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    struct models *models = arg;
-
-    if (!redis_said(reply, "ok") && !redis_said(reply, "newer"))
-        log_warn("models_round_unkept", "reason=\"%s\"", reason != NULL ? reason : "Redis refused it");
-    if (!models->closing)
-        timer_in_ms(models->turn, 0); /* what Redis has now */
-}
-
-/* Into Redis, and the lock back. */
-static void keep(struct models *models, const struct results *results)
-{
-    const struct settings *s = settings_of(models);
-    struct json_out *ours = json_out_new(false), *theirs = json_out_new(false);
-    struct keys keys = keys_of(models);
-    char value[CHECKED_BY_BYTES + 2], ttl[24];
-    const char *argv[9] = {keys.lock, keys.round, keys.litellm, value, NULL, ttl, models->id, models->known_at, ""};
-    size_t length;
-
-    results_write(results, ours);
-    argv[4] = json_text(ours, &length);
-    if (s->health_litellm_shared) {
-        results_write_litellm(results, s->health_details, theirs);
-        argv[8] = json_text(theirs, &length);
-    }
-    lock_value(models, value);
-    snprintf(ttl, sizeof ttl, "%" PRId64, s->health_cache_ttl_s * 1000);
-    redis_script(models->redis, REDIS_checkdone, 9, argv, NULL, on_kept, models);
-    json_out_free(&ours);
-    json_out_free(&theirs);
-}
-
-static void on_checked(void *arg, const struct result *found, unsigned count)
-{
-    struct models *models = arg;
-    struct results *results = calloc(1, sizeof *results);
-
-    timer_stop(models->renew);
-    models->round = ROUND_NONE;
-    if (results == NULL) {
-        log_error("models_round_lost", "reason=\"no memory\"");
-        poll_later(models);
-        return;
-    }
-    results->count = count;
-    results->at = wall_now();
-    snprintf(results->by, sizeof results->by, "%s", models->id);
-    memcpy(results->of, found, count * sizeof *found);
-    adopt(models, results, 0);
-    if (settings_of(models)->health_shared && models->redis != NULL)
-        keep(models, results);
-    poll_later(models);
-    free(results);
 }
 
 /* --- whose turn ----------------------------------------------------------------------------------- */
@@ -276,7 +83,7 @@ static void take_document(struct models *models, const struct redis_reply *reply
         return;
     }
     if (results_read(document->text, document->length, results, &err) == 0)
-        adopt(models, results, age_ms);
+        models_adopt(models, results, age_ms);
     else
         log_warn("models_round_unread", "error=\"%s\"", err.text);
     free(results);
@@ -287,7 +94,7 @@ static void note(struct models *models, const struct redis_reply *reply)
 {
     int64_t age_ms = redis_item_number(reply, TURN_AGE_MS);
     char at[sizeof models->known_at], owner[CHECKED_BY_BYTES];
-    bool cached = age_ms >= 0;
+    bool cached = age_ms >= 0 && age_ms < AGE_MAX_MS;
 
     copy_item(reply, TURN_AT, at, sizeof at);
     copy_item(reply, TURN_OWNER, owner, sizeof owner);
@@ -297,7 +104,7 @@ static void note(struct models *models, const struct redis_reply *reply)
     models->cached = cached;
     if (!cached)
         return;
-    models->cached_since = mono_after_ms(mono_now(), -age_ms);
+    models->cached_since = models_ago(age_ms);
     copy_item(reply, TURN_BY, models->cached_by, sizeof models->cached_by);
     if (strcmp(at, models->known_at) != 0)
         take_document(models, reply, age_ms);
@@ -313,9 +120,9 @@ static void on_fresh(struct models *models)
     if (left < 0)
         left = 0;
     if (left < round_poll_ms(&rules))
-        turn_in_ms(models, left + 1);
+        models_turn_in_ms(models, left + 1);
     else
-        poll_later(models);
+        models_poll_later(models);
 }
 
 static void on_held(struct models *models, const struct redis_reply *reply)
@@ -326,13 +133,13 @@ static void on_held(struct models *models, const struct redis_reply *reply)
         round_wait_end(&models->wait);
     else if (round_waited(&models->wait, mono_now(), models->owner, redis_item_number(reply, TURN_LEFT_MS),
                           rules.lock_ms) &&
-             due(models)) {
+             models_due(models)) {
         log_warn("models_checked_alone", "reason=\"no round is kept, and who holds the lock does not renew it\" "
                  "owner=\"%s\"", models->owner);
-        begin_round(models, ROUND_ALONE);
+        models_begin_round(models, ROUND_ALONE);
         return;
     }
-    poll_later(models);
+    models_poll_later(models);
 }
 
 static void redis_is_down(struct models *models, const char *why)
@@ -348,10 +155,10 @@ static void go_alone(struct models *models)
 {
     const struct round_rules rules = models_rules(models);
 
-    if (round_alone(&rules, due(models)))
-        begin_round(models, ROUND_ALONE);
+    if (round_alone(&rules, models_due(models)))
+        models_begin_round(models, ROUND_ALONE);
     else
-        poll_later(models);
+        models_poll_later(models);
 }
 
 static void on_turn_answer(void *arg, const struct redis_reply *reply, const char *reason)
@@ -375,7 +182,7 @@ static void on_turn_answer(void *arg, const struct redis_reply *reply, const cha
     models->down = false;
     note(models, reply);
     if (redis_said(reply, "mine"))
-        begin_round(models, ROUND_OWN);
+        models_begin_round(models, ROUND_OWN);
     else if (redis_said(reply, "fresh"))
         on_fresh(models);
     else
@@ -385,11 +192,11 @@ static void on_turn_answer(void *arg, const struct redis_reply *reply, const cha
 static void ask(struct models *models)
 {
     const struct round_rules rules = models_rules(models);
-    struct keys keys = keys_of(models);
+    struct keys keys = models_keys(models);
     char value[CHECKED_BY_BYTES + 2], ttl[24], interval[24];
     const char *const argv[] = {keys.lock, keys.round, value, ttl, interval, models->known_at};
 
-    lock_value(models, value);
+    models_lock_value(models, value);
     snprintf(ttl, sizeof ttl, "%" PRId64, rules.lock_ms);
     snprintf(interval, sizeof interval, "%" PRId64, round_interval_ms(&rules));
     models->asked = true;
@@ -448,43 +255,17 @@ static void on_turn(void *arg)
     else if (!shared || models->down)
         go_alone(models);
     else
-        poll_later(models); /* it connects: on_state comes before that */
+        models_poll_later(models); /* it connects: on_state comes before that */
 }
 
 /* --- life ----------------------------------------------------------------------------------------- */
-
-static void on_unlocked(void *arg, const struct redis_reply *reply, const char *reason)
-{
-    struct models *models = arg;
-
-    (void)reply;
-    (void)reason;
-    if (models->released != NULL)
-        models->released(models->released_arg);
-}
-
-/* Breaks the round off; true: an answer will come. */
-static bool unlock(struct models *models)
-{
-    bool own = models->round == ROUND_OWN && models->redis != NULL && redis_up(models->redis);
-    struct keys keys = keys_of(models);
-    char value[CHECKED_BY_BYTES + 2];
-    const char *const argv[] = {keys.lock, value};
-
-    break_off(models);
-    if (!own)
-        return false;
-    lock_value(models, value);
-    redis_script(models->redis, REDIS_unlock, 2, argv, NULL, on_unlocked, models);
-    return true;
-}
 
 void models_release(struct models *models, models_fn *done, void *arg)
 {
     timer_stop(models->turn);
     models->released = done;
     models->released_arg = arg;
-    if (!unlock(models))
+    if (!models_unlock(models))
         done(arg);
 }
 
@@ -511,7 +292,7 @@ void models_reload(struct models *models, const struct settings *before)
                 strcmp(before->health_litellm_namespace, now->health_litellm_namespace) == 0;
 
     if (!same) {
-        unlock(models);
+        models_unlock(models);
         round_wait_end(&models->wait);
         name_ourselves(models);
     }
@@ -532,8 +313,8 @@ struct models *models_new(struct harness *harness, models_fn *changed, void *arg
     models->started = wall_now();
     name_ourselves(models);
     models->turn = harness_timer(harness, on_turn, models);
-    models->renew = harness_timer(harness, on_renew, models);
-    models->checks = checks_new(harness, on_checked, models, err);
+    models->renew = harness_timer(harness, models_renew, models);
+    models->checks = checks_new(harness, models_checked, models, err);
     if (models->checks == NULL) {
         models_free(&models);
         return NULL;

@@ -1,5 +1,5 @@
 /*
- * models_inside.h - what models.c and models_write.c share.
+ * models_inside.h - what models.c (whose turn), models_round.c (the round) and models_write.c share.
  */
 #ifndef SPENDD_HEALTH_CHECKER_MODELS_INSIDE_H
 #define SPENDD_HEALTH_CHECKER_MODELS_INSIDE_H
@@ -40,9 +40,37 @@ struct models {
     void *released_arg;
 };
 
+#define KEY_BYTES 160
+struct keys {
+    char lock[KEY_BYTES], round[KEY_BYTES], litellm[KEY_BYTES];
+};
+
 struct round_rules models_rules(const struct models *models);
 
 /* Is it the list, or how it is shared, that has changed? */
 bool models_none(const struct models *models);
+
+mono_t models_ago(int64_t ms);
+struct keys models_keys(const struct models *models);
+
+/* What the lock holds. */
+void models_lock_value(const struct models *models, char to[CHECKED_BY_BYTES + 2]);
+
+/* Takes results over that are so old. */
+void models_adopt(struct models *models, const struct results *results, int64_t age_ms);
+
+/* No result that we know is younger than the interval. */
+bool models_due(const struct models *models);
+
+/* The next look, with a fifth of jitter. */
+void models_turn_in_ms(struct models *models, int64_t ms);
+void models_poll_later(struct models *models);
+
+void models_begin_round(struct models *models, enum round_kind kind);
+void models_renew(void *arg); /* the timer */
+void models_checked(void *arg, const struct result *found, unsigned count);
+
+/* Breaks the round off and gives the lock back; true: `released` is called later. */
+bool models_unlock(struct models *models);
 
 #endif
