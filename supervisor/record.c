@@ -56,9 +56,10 @@ static void take_ready(struct supervisor *supervisor, struct slot *slot)
 void gate_tell(const struct supervisor *supervisor, struct slot *slot)
 {
     struct msg record = {.kind = MSG_gate, .gate = {.open = supervisor->database.open}};
+    bool gated = roster_table[slot->row].gate != GATE_NONE;
 
-    if (roster_table[slot->row].hears < HEARS_GATES)
-        return;
+    if (roster_table[slot->row].hears < HEARS_GATES && (!gated || slot_gated(supervisor, slot)))
+        return; /* what a gate ought to hold back and does not, heeds it by itself */
     snprintf(record.gate.name, sizeof record.gate.name, "database");
     snprintf(record.gate.why, sizeof record.gate.why, "%s", supervisor->database.why);
     slot_send(slot, &record);
@@ -81,7 +82,7 @@ static void gate_moved(struct supervisor *supervisor)
         struct slot *slot = &supervisor->slots[i];
 
         gate_tell(supervisor, slot);
-        if (roster_table[slot->row].gate != GATE_DATABASE || slot->stopped)
+        if (!slot_gated(supervisor, slot) || slot->stopped)
             continue;
         if (!gate->open)
             snprintf(slot->why, sizeof slot->why, "%s", gate->why);

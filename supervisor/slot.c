@@ -156,6 +156,13 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
 
 /* --- the table's word is done --------------------------------------------------------------------- */
 
+/* A flusher that holds LiteLLM's pod locks stays while PostgreSQL is away, and writes nothing meanwhile:
+ * with the locks free, pods would pop their lists and lose what they cannot commit. */
+bool slot_gated(const struct supervisor *supervisor, const struct slot *slot)
+{
+    return roster_table[slot->row].gate == GATE_DATABASE && !supervisor->settings.litellm_adopt;
+}
+
 void slot_settle(struct supervisor *supervisor, struct slot *slot)
 {
     const struct roster_row *row = &roster_table[slot->row];
@@ -167,7 +174,7 @@ void slot_settle(struct supervisor *supervisor, struct slot *slot)
         snprintf(slot->why, sizeof slot->why, "stopped by the operator");
         return;
     }
-    if (row->gate == GATE_DATABASE && !supervisor->database.open) {
+    if (slot_gated(supervisor, slot) && !supervisor->database.open) {
         snprintf(slot->why, sizeof slot->why, "%s", supervisor->database.why);
         slot_event(supervisor, slot, CHILD_HOLD);
     } else {

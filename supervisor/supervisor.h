@@ -76,6 +76,7 @@ int supervisor_run(const struct settings *settings, const char *config);
 /* slot.c: one slot takes an event; what the table says is done. */
 void slot_event(struct supervisor *supervisor, struct slot *slot, enum child_event event);
 void slot_settle(struct supervisor *supervisor, struct slot *slot); /* START or HOLD, if wanted */
+bool slot_gated(const struct supervisor *supervisor, const struct slot *slot); /* may a gate hold it back? */
 void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_status);
 void slot_check(struct supervisor *supervisor, struct slot *slot, mono_t now);
 mono_t slot_next(const struct supervisor *supervisor, const struct slot *slot);

@@ -321,6 +321,23 @@ static void check_fleet(const struct settings *s, struct listener *to)
              cluster ? "the nodes of a cluster" : "what Sentinels name");
 }
 
+/* A claim lies in the slot of its list, and each list in another one: our connection to a cluster serves the
+ * slot of our own queue alone. */
+static void check_adopt(const struct settings *s, struct listener *to)
+{
+    if (!s->litellm_adopt)
+        return;
+    if (s->redis_cluster_nodes[0] != '\0')
+        tell(to, "litellm.adopt", "litellm.adopt needs a single Redis, or Sentinels: on a cluster each of"
+             " LiteLLM's lists lies on another node");
+    if (strcmp(s->database_layout, "litellm") != 0)
+        tell(to, "litellm.adopt", "litellm.adopt needs database.layout = \"litellm\": what pods push belongs"
+             " into LiteLLM's own tables");
+    if (strcmp(s->litellm_events, "full") == 0)
+        tell(to, "litellm.adopt", "litellm.adopt with litellm.events = \"full\" counts twice: what pods push to"
+             " the lists, and their events once more");
+}
+
 unsigned settings_relations(const struct settings *settings, relation_fn *say, void *arg)
 {
     struct listener to = {say, arg, 0};
@@ -335,6 +352,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_prefix(settings, &to);
     check_tls(settings, &to);
     check_fleet(settings, &to);
+    check_adopt(settings, &to);
     return to.said + model_relations(settings, say, arg);
 }
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "common/config": "base roster",
     "common/event": "json money base",
     "common/batch": "event money base",
+    "common/litellm": "event json money stats base",
     "common/harness": "config msg stats base roster",
     "common/curve": "base",
     "common/bus": "harness msg stats curve base",
@@ -30,7 +31,7 @@ ALLOWED = {
     "supervisor": "harness config stats msg base roster curve",
 }
 SPENDCTL = "admin bus json base"
-WORKER = "admin base batch bus config errand event harness json money msg pg redis stats roster"
+WORKER = "admin base batch bus config errand event harness json litellm money msg pg redis stats roster"
 
 # header -> where alone it may be included
 DOORS = {

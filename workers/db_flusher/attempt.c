@@ -85,6 +85,15 @@ static int make_synthetic(struct load *load)
     return load_add(load, data, length + bytes) == LOAD_ADDED && load->events == 1 ? 0 : -1;
 }
 
+/* Nothing was sent: again, with less. */
+static void no_memory(struct attempt *attempt)
+{
+    struct flush_report report = {.result = FLUSH_TOO_LONG, .refusal = PG_REFUSED_NOT, .step = "source"};
+
+    snprintf(report.text, sizeof report.text, "out of memory");
+    done(attempt, &report);
+}
+
 static void launch(struct attempt *attempt)
 {
     struct flush_ask ask = attempt->ask;
@@ -97,29 +106,52 @@ static void launch(struct attempt *attempt)
             ask.load = &attempt->synthetic;
         }
     }
+    if (ask.load == &attempt->synthetic) {
+        ask.sums = NULL;
+        ask.claims = 0;
+    } else if (ask.source.make && ask.source.make(ask.source.arg, ask.poison)) {
+        no_memory(attempt);
+        return;
+    }
     flush_run(attempt->flush, &ask, on_report, attempt);
+}
+
+/* What may be refused one by one. */
+static size_t items(const struct attempt *attempt)
+{
+    const struct flush_source *source = &attempt->ask.source;
+
+    return source->make ? source->items(source->arg) : attempt->ask.load->events;
 }
 
 static void begin_hunt(struct attempt *attempt, const struct flush_report *report)
 {
-    attempt->verdict = malloc(attempt->ask.load->events + 1);
+    attempt->verdict = malloc(items(attempt) + 1);
     if (!attempt->verdict || make_synthetic(&attempt->synthetic)) {
         stand_down(attempt, report, "out of memory while looking for bad events");
         return;
     }
-    log_warn("poison_hunt", "events=%zu reason=\"%s\"", attempt->ask.load->events, report->text);
-    poison_begin(&attempt->poison, attempt->verdict, attempt->ask.load->events,
+    log_warn("poison_hunt", "events=%zu reason=\"%s\"", items(attempt), report->text);
+    poison_begin(&attempt->poison, attempt->verdict, items(attempt),
                  (size_t)attempt->settings->poison_max);
     launch(attempt);
 }
 
 static void end_hunt(struct attempt *attempt)
 {
+    const struct flush_source *source = &attempt->ask.source;
     struct load *load = attempt->ask.load;
 
-    for (size_t i = 0; i < load->events; i++)
-        if (attempt->verdict[i] == VERDICT_BAD)
+    for (size_t i = 0; i < attempt->poison.count; i++) {
+        if (attempt->verdict[i] != VERDICT_BAD)
+            continue;
+        if (!source->make)
             load->event[i].fate = FATE_POISON;
+        else if (source->refuse(source->arg, i)) {
+            no_memory(attempt);
+            return;
+        }
+    }
     log_warn("poison_found", "events=%zu trials=%zu", attempt->poison.bad, attempt->poison.trials);
     free(attempt->verdict);
     attempt->verdict = NULL;

@@ -10,6 +10,7 @@
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
+#include "workers/db_flusher/adopt.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -26,7 +27,10 @@ static void on_target(void *arg, const struct redis_reply *reply, const char *re
                 strcmp(reply->item[1].text, schema_install(f->schema)) == 0;
 
     if (same) {
-        if (lease_held(&f->lease, mono_now()))
+        adopt_ready(f);
+        if (adopt_mine(f))
+            adopt_apply(f);
+        else if (lease_held(&f->lease, mono_now()))
             reading_begin(f);
         else
             hold_take(f);
@@ -163,17 +167,20 @@ void database_ensure(struct flusher *f)
 
 void database_says(struct flusher *f, const char *format, ...)
 {
-    char word[sizeof f->word];
+    char word[sizeof f->word], said[sizeof f->said], adoption[112];
     va_list ap;
 
     va_start(ap, format);
     vsnprintf(word, sizeof word, format, ap);
     va_end(ap);
-    if (strcmp(word, f->word) == 0 && !f->waits)
+    adopt_says(f, adoption, sizeof adoption);
+    snprintf(said, sizeof said, "%s%s", word, adoption);
+    if (strcmp(said, f->said) == 0 && !f->waits)
         return;
     f->waits = false;
     snprintf(f->word, sizeof f->word, "%s", word);
-    harness_status(f->harness, "%s", f->word);
+    snprintf(f->said, sizeof f->said, "%s", said);
+    harness_status(f->harness, "%s", f->said);
 }
 
 static void say_waiting(struct flusher *f)
@@ -184,7 +191,7 @@ static void say_waiting(struct flusher *f)
         f->waits = true;
         harness_status(f->harness, "database silent for %lld s, %s; before: %.80s",
                        (long long)(since / 1000), pg_doing(f->pg), f->word);
-    } else if (f->waits) {
+    } else if (f->waits || (f->adopt != NULL && f->word[0] && !f->stood_back)) {
         database_says(f, "%s", f->word);
     }
 }
@@ -200,5 +207,6 @@ void database_watch(void *arg)
         pg_disconnect(f->pg);
     }
     say_waiting(f);
+    adopt_watch(f);
     timer_in_ms(f->idle_timer, WATCH_MS);
 }

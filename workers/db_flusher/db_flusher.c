@@ -17,6 +17,7 @@
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
+#include "workers/db_flusher/adopt.h"
 #include "workers/db_flusher/asked.h"
 
 #include <malloc.h>
@@ -86,6 +87,7 @@ static void turn(void *arg)
     f->busy = true;
     f->turn_began = mono_now();
     reading_turn(f);
+    adopt_begin_turn(f);
     if (f->gate_closed) {
         hold_give_up(f);
         if (f->draining)
@@ -102,6 +104,8 @@ static void turn(void *arg)
             queue_hold(&f->queue, on_hold_only, f);
     } else if (!schema_install(f->schema)[0]) {
         database_ensure(f); /* first start: an empty database gets its schema before the first event */
+    } else if (adopt_due(f)) {
+        adopt_turn(f);
     } else if (lease_held(&f->lease, f->turn_began)) {
         database_ensure(f);
     } else {
@@ -163,6 +167,7 @@ static void close_flusher(void *self)
     harness_untimer(&f->turn_timer);
     harness_untimer(&f->renew_timer);
     harness_untimer(&f->idle_timer);
+    adopt_close(f);
     attempt_close(&f->attempt);
     flush_close(&f->flush);
     schema_close(&f->schema);
@@ -222,6 +227,7 @@ static void *open_flusher(struct harness *harness, int *code, struct err *err)
     f->idle_timer = harness_timer(harness, database_watch, f);
     f->hold_ends = mono_now();
     f->asked = asked_open(f);
+    f->adopt = adopt_open(f);
     timer_in_ms(f->turn_timer, 0);
     timer_in_ms(f->idle_timer, 1000);
     return f;

@@ -64,6 +64,7 @@ static const struct step steps[] = {
     {"sums", step_ask_sums, NULL, false, NULL, false},
     {"copy_sums", step_ask_copy_sums, step_take_copy_sums, true, NULL, true},
     {"lock", step_ask_lock, step_take_lock, false, NULL, false},
+    {"claims", step_ask_claims, step_take_claims, false, NULL, false},
     {"check", step_ask_check, step_take_check_locked, false, NULL, false},
     {"make_ledger", step_ask_make_ledger, NULL, false, NULL, false},
     {"read_ledger", step_ask_read_ledger, step_take_ledger, false, NULL, false},
@@ -77,6 +78,7 @@ static const struct step steps[] = {
     {"merge", step_ask_merge, step_take_merge, true, NULL, true},
     {"dead", step_ask_dead, step_take_dead, false, NULL, false},
     {"advance", step_ask_advance, step_take_advance, false, NULL, false},
+    {"purge_claims", step_ask_purge_claims, NULL, false, NULL, false},
     {"commit", step_ask_commit, step_take_commit, false, NULL, false},
 #ifdef MUTANT_LEDGER_OUTSIDE
     {"advance_late", step_ask_advance, step_take_advance, false, NULL, false},

@@ -43,6 +43,27 @@ struct flush_report {
     bool moved;   /* rows that were kept for a missing table went into it */
 };
 
+/* A claim of somebody else's elements (claim.h): its id is put down by the transaction that counts them. */
+#define CLAIM_ID 65
+#define FLUSH_CLAIMS 16
+
+enum flush_claim_known { CLAIM_NEW, CLAIM_APPLIED, CLAIM_RETURNED };
+
+struct flush_claim {
+    char id[CLAIM_ID];
+    enum flush_claim_known known; /* what PostgreSQL says of it: a hypothesis, as the fate of an event is */
+};
+
+enum flush_claim_known flush_claim_known(const char *state);
+
+/* Who brings sums and dead letters of his own makes them for each attempt anew. */
+struct flush_source {
+    int (*make)(void *arg, const struct poison *poison); /* NULL: nobody does.  -1: no memory */
+    size_t (*items)(void *arg);                 /* of which some may be refused, when last made */
+    int (*refuse)(void *arg, size_t item);      /* leave it out: PostgreSQL refuses it */
+    void *arg;
+};
+
 struct flush_ask {
     struct load *load;
     struct sums *sums;           /* NULL, or sums that somebody else made: of the load's events none are made */
@@ -51,6 +72,10 @@ struct flush_ask {
     bool nowait;                 /* no lock in Redis was to be had: do not wait for the shard */
     bool lock_tables;            /* too many deadlocks: queue for the tables before touching rows */
     bool look_early;             /* repeats are likely: look before the locks */
+    struct flush_claim *claim[FLUSH_CLAIMS];
+    size_t claims;
+    bool purge_claims;           /* rows of claims that are long over */
+    struct flush_source source;
     int64_t statement_ms;
     void (*meanwhile)(void *arg); /* NULL, or called when PostgreSQL has all rows and is busy with them */
     void *meanwhile_arg;

@@ -35,6 +35,11 @@ int step_take_advance(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_letters(struct flush *flush);
 int step_take_letters(struct flush *flush, const struct pg_answer *answer);
 
+/* flush_claims.c */
+bool step_ask_claims(struct flush *flush);
+int step_take_claims(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_purge_claims(struct flush *flush);
+
 /* flush_up.c */
 int step_take_copy(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_copy_log(struct flush *flush);

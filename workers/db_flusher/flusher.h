@@ -11,6 +11,7 @@
 #include "workers/db_flusher/queue.h"
 
 #define AUDIT_MS 60000
+#define DEADLOCKS_BEFORE_QUEUEING 2 /* for whole tables, in front of foreign writers */
 
 struct flusher {
     struct harness *harness;
@@ -22,6 +23,7 @@ struct flusher {
     struct flush *flush;
     struct attempt *attempt;
     struct asked *asked;
+    struct adopt *adopt; /* NULL: LiteLLM's lists are left to its pods */
     struct queue queue;
     struct lease lease;
     struct load load;  /* in flight, or being read */
@@ -54,6 +56,7 @@ struct flusher {
     int deadlocks;        /* lost since the last commit */
     struct refusal_voice voice; /* what was last said of PostgreSQL's refusals */
     char missing[512];    /* tables of LiteLLM that were said to be missing */
+    char said[280];       /* status as last given */
     char word[160];       /* status: what is known of PostgreSQL */
     bool waits;           /* the status says that an answer is waited for */
     char ignored[256];    /* parameters of database.url that were said to be ignored */
@@ -105,6 +108,9 @@ void reading_turn(struct flusher *f);  /* a turn begins */
 void published_read(struct flusher *f);  /* of this load; then the attempt */
 void published_audit(struct flusher *f);
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
+void outcome_went_in(struct flusher *f, const struct flush_report *report); /* committed, whatever it was */
+typedef void outcome_less_fn(struct flusher *f, enum pg_refusal refusal); /* the next one is to be smaller */
+void outcome_failed(struct flusher *f, const struct flush_report *report, outcome_less_fn *less);
 void outcome_less(struct flusher *f); /* the next flush takes half */
 
 bool flusher_paused(const struct flusher *f); /* by the operator: nothing is written to PostgreSQL */

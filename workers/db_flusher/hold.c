@@ -7,6 +7,7 @@
 #include "workers/db_flusher/flusher.h"
 
 #include "common/base/log.h"
+#include "workers/db_flusher/adopt.h"
 
 static void on_unlocked(void *arg, const struct redis_reply *reply, const char *reason)
 {
@@ -34,7 +35,7 @@ void hold_give_up(struct flusher *f)
 
 void hold_leave(struct flusher *f)
 {
-    if (f->leaving)
+    if (f->leaving || adopt_leave(f))
         return;
     f->leaving = true;
     f->busy = true; /* no more turns */

@@ -272,9 +272,31 @@ int load_add_letter(struct load *load, int64_t letter, const struct identity *id
     return add_event(load, &event, where);
 }
 
+int load_add_nameless(struct load *load)
+{
+    struct load_batch *batch = more(&load->batch, &load->batches, &load->batch_room, sizeof *batch);
+
+    if (!batch)
+        return -1;
+    batch->kind = BATCH_NAMELESS;
+    return 0;
+}
+
+struct load_dead *load_add_dead(struct load *load, const char *class, const char *reason)
+{
+    struct load_dead where = {.batch = (uint32_t)load->batches - 1};
+
+    return add_dead(load, class, reason, strlen(reason), where) ? NULL : &load->dead[load->deads - 1];
+}
+
+bool load_batch_anonymous(const struct load_batch *batch)
+{
+    return batch->kind == BATCH_CORRUPT || batch->kind == BATCH_NAMELESS;
+}
+
 bool load_batch_active(const struct load_batch *batch)
 {
-    return batch->kind != BATCH_CORRUPT && !batch->again && !batch->applied;
+    return !load_batch_anonymous(batch) && !batch->again && !batch->applied;
 }
 
 bool load_event_active(const struct load *load, const struct load_event *event)

@@ -40,8 +40,9 @@ struct load_event {
     unsigned char digest[8];  /* of spend, api_key, model: what makes a repeat a conflict */
 };
 
-/* BATCH_LETTER: one event out of the dead letters, under the identity of the batch that it came in. */
-enum batch_kind { BATCH_WHOLE, BATCH_CORRUPT, BATCH_LETTER };
+/* LETTER: one event out of the dead letters, under its batch's identity.  NAMELESS: of records that never
+ * were events, for their dead letters. */
+enum batch_kind { BATCH_WHOLE, BATCH_CORRUPT, BATCH_LETTER, BATCH_NAMELESS };
 
 struct load_batch {
     enum batch_kind kind;
@@ -60,8 +61,9 @@ struct load_dead {
     const char *class;
     char reason[120];
     const unsigned char *record;
-    size_t bytes;
+    size_t bytes, at; /* at: while the record's place may still move */
     uint32_t batch, n;
+    char key[96]; /* of a record that is no event: where it comes from, so that two alike are two */
 };
 
 struct load_epoch {
@@ -100,12 +102,13 @@ enum load_added load_add(struct load *load, const void *envelope, size_t bytes) 
  * cannot decode it; -1: out of memory. */
 int load_add_letter(struct load *load, int64_t letter, const struct identity *identity, uint32_t n,
                     const void *record, size_t bytes) MUST_CHECK;
+int load_add_nameless(struct load *load) MUST_CHECK; /* a BATCH_NAMELESS; -1: out of memory */
+struct load_dead *load_add_dead(struct load *load, const char *class, const char *reason); /* NULL: the same */
 
 /* Finds repeats among the events of batches that are not applied yet.  -1: out of memory. */
 int load_plan(struct load *load) MUST_CHECK;
-
-/* Is the batch to be applied now? */
-bool load_batch_active(const struct load_batch *batch);
+bool load_batch_active(const struct load_batch *batch); /* is it to be applied now? */
+bool load_batch_anonymous(const struct load_batch *batch); /* has it no identity to be counted under? */
 bool load_event_active(const struct load *load, const struct load_event *event);
 
 struct load_epoch *load_epoch(struct load *load, const char *epoch); /* NULL: none */

@@ -119,7 +119,7 @@ static void halve(struct flusher *f, enum pg_refusal refusal)
     outcome_less(f);
 }
 
-static void committed(struct flusher *f, const struct flush_report *report)
+void outcome_went_in(struct flusher *f, const struct flush_report *report)
 {
     count_report(f, report);
     f->backoff = 0;
@@ -130,14 +130,19 @@ static void committed(struct flusher *f, const struct flush_report *report)
         database_says(f, "database ready; not in LiteLLM's schema, kept: %.110s", f->missing);
     else
         database_says(f, "database ready");
+    f->statement_ms = f->settings->database_statement_ms;
+    f->pg_used = mono_now();
+    turn_probe(f, true, "flush committed");
+}
+
+static void committed(struct flusher *f, const struct flush_report *report)
+{
+    outcome_went_in(f, report);
     f->early = report->known ? EARLY_LOOKS : f->early - (f->early > 0);
     if (report->sums > SUMS_MOST)
         outcome_less(f);
     else if (report->sums < SUMS_MOST / 3)
         f->limit = f->limit * 2 < f->settings->flush_batches ? f->limit * 2 : f->settings->flush_batches;
-    f->statement_ms = f->settings->database_statement_ms;
-    f->pg_used = mono_now();
-    turn_probe(f, true, "flush committed");
     if (report->went_back) {
         went_back(f);
         return;
@@ -165,6 +170,31 @@ static void count_failure(struct flusher *f, const struct flush_report *report)
     f->deadlocks += deadlock;
 }
 
+void outcome_failed(struct flusher *f, const struct flush_report *report, outcome_less_fn *less)
+{
+    count_failure(f, report);
+    if (report->refusal != PG_REFUSED_NOT) {
+        bool stand_down = turn_refused(f, report->step, report->refusal, report->text);
+
+        if (stand_down || report->result == FLUSH_STAND_DOWN) {
+            turn_stand_down(f, report->refusal, report->text);
+            return;
+        }
+        if (pg_refusal_halves(report->refusal))
+            less(f, report->refusal);
+        turn_end_refused(f, report->refusal);
+        return;
+    }
+    if (report->result == FLUSH_STAND_DOWN) {
+        turn_stand_down(f, PG_REFUSED_NOT, report->text);
+        return;
+    }
+    log_warn("flush_failed", "step=%s reason=\"%s\"", report->step, report->text);
+    if (report->result != FLUSH_LOST)
+        less(f, PG_REFUSED_NOT);
+    turn_end_backing_off(f);
+}
+
 void outcome_take(void *arg, const struct flush_report *report)
 {
     struct flusher *f = arg;
@@ -175,25 +205,5 @@ void outcome_take(void *arg, const struct flush_report *report)
     }
     f->auditing = false;
     f->unlocked = false;
-    count_failure(f, report);
-    if (report->refusal != PG_REFUSED_NOT) {
-        bool stand_down = turn_refused(f, report->step, report->refusal, report->text);
-
-        if (stand_down || report->result == FLUSH_STAND_DOWN) {
-            turn_stand_down(f, report->refusal, report->text);
-            return;
-        }
-        if (pg_refusal_halves(report->refusal))
-            halve(f, report->refusal);
-        turn_end_refused(f, report->refusal);
-        return;
-    }
-    if (report->result == FLUSH_STAND_DOWN) {
-        turn_stand_down(f, PG_REFUSED_NOT, report->text);
-        return;
-    }
-    log_warn("flush_failed", "step=%s reason=\"%s\"", report->step, report->text);
-    if (report->result != FLUSH_LOST)
-        outcome_less(f);
-    turn_end_backing_off(f);
+    outcome_failed(f, report, halve);
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEADLOCKS_BEFORE_QUEUEING 2
 
 static void start_attempt(struct flusher *f)
 {

@@ -86,7 +86,7 @@ static void put_origin(struct flush *flush, uint32_t batch, uint32_t n)
 {
     const struct load_batch *it = &flush->ask.load->batch[batch];
 
-    if (it->kind == BATCH_CORRUPT) {
+    if (load_batch_anonymous(it)) {
         for (int i = 0; i < ORIGIN_FIELDS; i++)
             copy_null(&flush->rows);
         return;
@@ -195,7 +195,7 @@ static void put_dead(struct flush *flush, const struct load_event *event,
 
     copy_row(text, 6 + ORIGIN_FIELDS);
     put_day(text, event);
-    copy_bytes(text, event ? event->key.data : "", event ? event->key.length : 0);
+    copy_bytes(text, event ? event->key.data : dead->key, event ? event->key.length : strlen(dead->key));
     crypto_hash_sha256(hash, dead->record, dead->bytes);
     if (event)
         copy_bytes(text, event->digest, sizeof event->digest);
@@ -236,7 +236,7 @@ bool rows_dead(struct flush *flush)
         return true;
     }
     batch = &load->batch[load->dead[at].batch];
-    if (batch->kind == BATCH_CORRUPT || load_batch_active(batch))
+    if (load_batch_anonymous(batch) || load_batch_active(batch))
         put_dead(flush, NULL, &load->dead[at]);
     return true;
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/jitter.h"
 #include "common/base/log.h"
+#include "workers/db_flusher/adopt.h"
 #include "workers/db_flusher/asked.h"
 
 #include <stdio.h>
@@ -51,7 +52,7 @@ void turn_end_calmly(struct flusher *f)
     pause -= turn_jitter(pause / 5);
     if (asked_due(f))
         pause = 0; /* an errand waits for the next turn */
-    turn_end(f, pause - mono_ms_between(f->turn_began, mono_now()));
+    turn_end(f, adopt_pause(f, pause - mono_ms_between(f->turn_began, mono_now())));
 }
 
 void turn_end_backing_off(struct flusher *f)
