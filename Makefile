@@ -80,8 +80,20 @@ $(SPENDCTL): $(SPENDCTL_SRC:%.c=$(BUILD)/%.o) $(LIBSPENDD)
 	@mkdir -p $(@D)
 	$(call run,LD,$(CC) $(LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libzmq yajl))
 
+# The gateway's page lies in its executable: each file of workers/gateway/page as one string.
+PAGE := $(wildcard workers/gateway/page/page.*)
+$(BUILD)/workers/gateway/page_files.c: $(PAGE)
+	@mkdir -p $(@D)
+	@echo '#include "workers/gateway/page_files.h"' > $@
+	$(call run,GEN,for file in $^; do \
+	    echo "const char page_$${file##*.}[] ="; \
+	    sed -e 's/[\\"?]/\\&/g' -e 's/.*/"&\\n"/' $$file; echo ';'; done >> $@)
+$(BUILD)/workers/gateway/page_files.o: $(BUILD)/workers/gateway/page_files.c
+	$(call run,CC,$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@)
+extra_gateway := $(BUILD)/workers/gateway/page_files.o
+
 define worker_rule
-$(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1)/*.c)) $(LIBSPENDD)
+$(BUILD)/libexec/spendd/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard workers/$(1)/*.c)) $(extra_$(1)) $(LIBSPENDD)
 	@mkdir -p $$(@D)
 	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $(call row,$(1))) -lpthread)
 endef

@@ -43,6 +43,8 @@ void http_refuse(struct request *request, unsigned status, const char *format, .
 /* One more header of an answer that was just given. */
 void http_header(struct request *request, const char *name, const char *value);
 
+/* The types that the asker wants; NULL: it did not say. */
+const char *http_accept(const struct request *request);
 /* Its body, unpacked; it ends with a NUL that is not counted.  Empty: "". */
 const struct body *http_body(const struct request *request);
 /* http_answer may be called until the handler's `gone` was: the client's deadline has passed.  One at a

@@ -216,6 +216,11 @@ static const char *header(struct MHD_Connection *connection, const char *name)
     return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
 }
 
+const char *http_accept(const struct request *request)
+{
+    return header(request->peer->connection, "Accept");
+}
+
 static void look_at_post(struct request *request, struct MHD_Connection *connection)
 {
     struct gateway *gateway = gateway_of(request);
