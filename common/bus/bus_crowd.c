@@ -6,8 +6,8 @@
  * connections that it has accepted (measured, 4.3.4).  But each is a descriptor of ours, and the kernel
  * gives the lowest free number: while a number below the bound is free, nobody is above it, and one dup
  * tells.  Otherwise every stream socket with a number above the bound is one too many: it is shut down, and
- * libzmq sees its end.  Files that we open meanwhile are no sockets, and the channels between our own
- * processes are spared.
+ * libzmq sees its end.  Spared is what nobody came to us by: files, connections that we made ourselves (to
+ * Redis), and the channels between our own processes.
  *
  * Half-open connections count too; they end by themselves (ZMQ_HANDSHAKE_IVL).
  * If we die on any line all connections end, and the next life counts from nothing.
@@ -17,6 +17,7 @@
 #include "common/bus/bus_socket.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -46,32 +47,80 @@ static unsigned lowest_free(void)
     return (unsigned)fd;
 }
 
+/* A stream socket's own address; false: it has none that says anything, or is no socket at all. */
+static bool local_address(int fd, struct sockaddr_storage *address)
+{
+    socklen_t size = sizeof *address;
+    int type = 0;
+    socklen_t type_size = sizeof type;
+
+    memset(address, 0, sizeof *address);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_STREAM &&
+           getsockname(fd, (struct sockaddr *)address, &size) == 0 && size > sizeof(sa_family_t);
+}
+
+/* Of a channel between our own processes. */
+static bool is_private(const struct bus *bus, const struct sockaddr_storage *address)
+{
+    const struct sockaddr_un *un = (const void *)address;
+
+    return address->ss_family == AF_UNIX &&
+           strncmp(un->sun_path, bus->directory, strlen(bus->directory)) == 0;
+}
+
+/* Where strangers come in; the addresses are few and stay. */
+static void note_listeners(struct bus *bus)
+{
+    unsigned allowed = files_allowed();
+
+    bus->listenings = 0;
+    for (unsigned fd = 0; fd < allowed && bus->listenings < COUNT_OF(bus->listening); fd++) {
+        struct sockaddr_storage *address = &bus->listening[bus->listenings];
+        int listens = 0;
+        socklen_t size = sizeof listens;
+
+        if (getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+            local_address((int)fd, address) && !is_private(bus, address))
+            bus->listenings++;
+    }
+}
+
+static bool same_place(const struct sockaddr_storage *one, const struct sockaddr_storage *two)
+{
+    const struct sockaddr_in *in[2] = {(const void *)one, (const void *)two};
+    const struct sockaddr_in6 *in6[2] = {(const void *)one, (const void *)two};
+
+    if (one->ss_family != two->ss_family)
+        return false;
+    if (one->ss_family == AF_INET)
+        return in[0]->sin_port == in[1]->sin_port;
+    if (one->ss_family == AF_INET6)
+        return in6[0]->sin6_port == in6[1]->sin6_port;
+    return memcmp(one, two, sizeof(struct sockaddr_un)) == 0;
+}
+
+/* Did somebody come to us by it? */
+static bool is_accepted(const struct bus *bus, int fd)
+{
+    struct sockaddr_storage address;
+
+    if (!local_address(fd, &address))
+        return false;
+    for (unsigned i = 0; i < bus->listenings; i++)
+        if (same_place(&bus->listening[i], &address))
+            return true;
+    return false;
+}
+
 unsigned bus_crowd_bound(struct bus *bus, unsigned connections)
 {
     unsigned own = lowest_free(), allowed = files_allowed();
 
+    note_listeners(bus);
     if (own + connections + FILES_BESIDES > allowed)
         connections = allowed > own + 2 * FILES_BESIDES ? allowed - own - FILES_BESIDES : FILES_BESIDES;
     bus->files_most = own + connections;
     return connections;
-}
-
-static bool within(const struct bus *bus, const struct sockaddr_un *address)
-{
-    return address->sun_family == AF_UNIX &&
-           strncmp(address->sun_path, bus->directory, strlen(bus->directory)) == 0;
-}
-
-/* One end of a channel: here as the reader that accepted it, or as the writer that connected. */
-static bool is_channel(const struct bus *bus, int fd)
-{
-    struct sockaddr_un here = {.sun_path = ""}, there = {.sun_path = ""};
-    socklen_t size = sizeof here - 1;
-
-    if (getsockname(fd, (struct sockaddr *)&here, &size) == 0 && within(bus, &here))
-        return true;
-    size = sizeof there - 1;
-    return getpeername(fd, (struct sockaddr *)&there, &size) == 0 && within(bus, &there);
 }
 
 unsigned bus_crowd_turn_away(struct bus *bus)
@@ -82,7 +131,7 @@ unsigned bus_crowd_turn_away(struct bus *bus)
         return 0;
     allowed = files_allowed();
     for (unsigned fd = bus->files_most; fd < allowed; fd++)
-        if (!is_channel(bus, (int)fd) && shutdown((int)fd, SHUT_RDWR) == 0)
+        if (is_accepted(bus, (int)fd) && shutdown((int)fd, SHUT_RDWR) == 0)
             away++;
     return away;
 }

@@ -7,6 +7,9 @@
 #include "common/bus/bus.h"
 #include "common/harness/harness.h"
 
+#include <sys/socket.h>
+
+#define BUS_LISTENING_MAX 8 /* addresses: ipc or tcp, of either family */
 #define BUS_SOCKETS_MAX 40 /* lanes, ingest, admin: the roster allows 16 lanes */
 
 struct bus_socket {
@@ -26,6 +29,8 @@ struct bus {
     void *context;
     char directory[96];    /* of the channels' sockets */
     unsigned files_most; /* descriptors of this process; 0: no bound (bus_crowd.c) */
+    struct sockaddr_storage listening[BUS_LISTENING_MAX]; /* where strangers come in (bus_crowd.c) */
+    unsigned listenings;
     struct guard *guard; /* NULL: no CURVE */
     struct timer *awake;   /* keeps the loop from sleeping over an edge that a send consumed */
     struct bus_socket *socket[BUS_SOCKETS_MAX];

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket as raw
 import stat
 import subprocess
 
@@ -12,6 +13,7 @@ import pytest
 import zmq
 
 from lib.daemon import BUILD
+from lib.producer import Asker
 from lib.waiting import patient, wait_until
 
 
@@ -133,6 +135,44 @@ def test_strangers_are_refused(instance, socket):
     assert ask(b"a", b"", b"spendctl/1", b"version")[:3] == [b"a", b"", b"200"]
     stats = json.loads(spendctl(instance, "--json", "stats").stdout)["metrics"]
     assert next(row for row in stats if row["name"] == "admin_refused_total")["total"] >= 5
+
+
+def test_more_askers_than_there_may_be(stack):
+    """Who is there is served on, Redis included; who comes above the bound is hung up on, until others have left."""
+    instance = stack.spendd(admin__max_connections=16).start(ready=("control", "health_checker"))
+    with Asker(instance.admin) as first:
+        assert first.raw([b"spendctl/1", b"version"])[0] == b"200"
+        crowd = []
+        for _ in range(80):
+            one = raw.socket(raw.AF_UNIX)
+            one.connect(instance.admin.removeprefix("ipc://"))
+            one.setblocking(False)
+            crowd.append(one)
+
+        def left():
+            return sum(not gone(one) for one in crowd)
+
+        wait_until(lambda: left() <= 16, 20, "those above the bound to be hung up on", [instance])
+        asked = first.raw([b"spendctl/1", b"status"])
+        assert asked[0] == b"200" and json.loads(asked[1])["queue"]["known"], asked
+        for one in crowd:
+            one.close()
+        rows = json.loads(first.raw([b"spendctl/1", b"stats"])[1])["metrics"]
+        assert next(row for row in rows if row["name"] == "admin_connections_refused_total")["total"] >= 60
+    wait_until(lambda: "admin_connections_full" in instance.log_text(), 10, "it to be said", [instance])
+    wait_until(lambda: spendctl(instance, "--timeout", "2", "version").returncode == 0, 20, "room again", [instance])
+
+
+def gone(connection):
+    """Reads what there is: the greeting, or the end."""
+    try:
+        while connection.recv(4096):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def test_config_is_the_printed_configuration(instance):

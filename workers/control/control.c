@@ -20,6 +20,7 @@
 #include "common/bus/bus.h"
 #include "common/bus/bus_guard.h"
 #include "common/json/json_put.h"
+#include "workers/control/crowd.h"
 #include "workers/control/listeners.h"
 #include "workers/control/orders.h"
 #include "workers/control/pauses.h"
@@ -173,6 +174,7 @@ static void control_close(void *self)
     relays_free(&control->relays);
     waits_free(&control->waits);
     pauses_free(&control->pauses);
+    crowd_free(&control->crowd);
     if (control->bus != NULL) {
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
@@ -215,7 +217,10 @@ static int open_parts(struct control *control, struct err *err)
         return -1;
     control->socket = bus_bind(control->bus, BUS_ROUTER, settings->admin_listen, &limits,
                                on_message, control, err);
-    return control->socket != NULL ? 0 : -1;
+    if (control->socket == NULL)
+        return -1;
+    control->crowd = crowd_watch(control->harness, control->bus);
+    return control->crowd != NULL ? 0 : err_set(err, "no memory");
 }
 
 static void *control_open(struct harness *harness, int *code, struct err *err)
