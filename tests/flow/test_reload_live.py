@@ -1,0 +1,232 @@
+"""Every LIVE setting of settings.def has its effect in a process that runs, and a test that sees it: EFFECTS is the
+table, and a LIVE row without a line in it is a failure here.
+
+Each effect is one that the setting's first value would not have had within the deadline of any wait: hours at first,
+then a reload, then a moment.
+"""
+import inspect
+import os
+import re
+import time
+
+import pytest
+
+from lib import conservation
+from lib.daemon import WORKERS
+from lib.events import Generator, batches
+from lib.impostor import Impostors
+from lib.operator import order
+from lib.producer import Producer
+from lib.waiting import patient, wait_until
+from lib.wire import ROOT, Queue
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOUR_MS = 3600000
+
+
+def lines(instance, event):
+    return [line for line in instance.log_text().splitlines() if f" {event} " in line]
+
+
+def change(instance, **settings):
+    """Applied live, all of them: nobody is restarted for it."""
+    instance.write_config(**settings)
+    code, answer = instance.ask("reload")
+    outcomes = {row["setting"]: row["outcome"] for row in answer["settings"]}
+    assert code == 200 and outcomes == {name.replace("__", "."): "applied live" for name in settings}, answer
+
+
+def send(instance, name, count=20, size=20):
+    return Producer(instance.ingest, batches(Generator(17, name).events(count), size), resend_s=60).start().wait(90, [instance])
+
+
+def sealed(instance):
+    return instance.metric("segments_sealed_total")
+
+
+# --- the supervisor's --------------------------------------------------------------------------------------
+def test_beats_come_more_often(stack):
+    """Who went on beating once a minute would be taken for hung."""
+    instance = stack.spendd(supervisor__beat_ms=60000, supervisor__hang_ms=600000).start(ready=WORKERS)
+    before = {worker: instance.pids(worker) for worker in WORKERS}
+    change(instance, supervisor__beat_ms=200, supervisor__hang_ms=3000)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 5, 10, "hang_ms to pass")
+    assert {worker: instance.pids(worker) for worker in WORKERS} == before and not lines(instance, "worker_hung")
+    old = instance.freeze("redis_writer")
+    wait_until(lambda: any(f"pid={old} " in line for line in lines(instance, "worker_hung")), 30, "silence to be noticed", [instance])
+
+
+def test_a_drain_is_cut_short_sooner(stack):
+    instance = stack.spendd(supervisor__drain_ms=HOUR_MS).start(ready=WORKERS)
+    instance.freeze("redis_writer")
+    change(instance, supervisor__drain_ms=1000)
+    assert instance.stop() == 0
+    assert lines(instance, "drain_done")[0].endswith("cut_short=1")
+
+
+def test_orphans_leave_sooner(stack):
+    """Nothing can be delivered: they would wait for it."""
+    instance = stack.spendd(supervisor__drain_ms=HOUR_MS, supervisor__orphan_drain_ms=HOUR_MS).start(ready=WORKERS)
+    change(instance, supervisor__orphan_drain_ms=300)
+    # An order is told to the workers in turn: who has heard this one has heard the one before.
+    assert order(instance, "pause", "push")[0] == 200
+    instance.paused("redis_writer")
+    stack.redis.freeze()
+    send(instance, "orphans")
+    instance.kill_supervisor()
+    wait_until(lambda: not instance.members(), 60, "the orphans to leave", [instance])
+    stack.redis.thaw()
+
+
+def test_a_worker_that_does_not_start_is_killed_sooner(stack):
+    """It says hello and lives, and is never ready."""
+    impostors = Impostors(stack.place.sub("m"), redis_writer=[])
+    instance = stack.spendd(build=impostors.build, supervisor__start_ms=600000).start(ready=("aggregator", "control"))
+    change(instance, supervisor__start_ms=1500)
+    wait_until(lambda: any("worker=redis_writer" in line for line in lines(instance, "worker_hung")), 30, "it to be killed", [instance])
+
+
+def test_pauses_get_shorter(stack):
+    """A worker that dies at each start: a reload ends its long pause, and the next ones are short."""
+    impostors = Impostors(stack.place.sub("m"), redis_writer=["exit 1"])
+    instance = stack.spendd(build=impostors.build, supervisor__backoff_min_ms=60000, supervisor__backoff_max_ms=600000)
+    instance.start(ready=("aggregator", "control"))
+    wait_until(lambda: instance.state("redis_writer") == "BACKOFF", 20, "a pause", [instance])
+    change(instance, supervisor__backoff_min_ms=10, supervisor__backoff_max_ms=40)
+    pauses = wait_until(lambda: lines(instance, "worker_restarts")[1:][7:] and lines(instance, "worker_restarts")[1:], 60,
+                        "eight more deaths", [instance])
+    assert all(int(line.split("in_ms=")[1].split()[0]) <= 40 for line in pauses), pauses
+
+
+def killed_and_back(instance):
+    old = instance.kill("redis_writer")
+    wait_until(lambda: instance.pids("redis_writer") not in ([], [old]), 20, "a new life", [instance])
+    instance.wait_ready("redis_writer")
+
+
+def test_flapping_means_something_else(stack):
+    """A thousand deaths cost nothing; from the reload on two are too many, and end everything."""
+    instance = stack.spendd(supervisor__flap_deaths=1000, supervisor__flap_window_ms=HOUR_MS).start(ready=WORKERS)
+    change(instance, supervisor__flap_deaths=2, supervisor__on_flapping="exit")
+    killed_and_back(instance)
+    change(instance, supervisor__flap_window_ms=1000)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 1.2, 10, "the window to pass")
+    killed_and_back(instance)  # the death before is forgotten
+    change(instance, supervisor__flap_window_ms=HOUR_MS)
+    instance.kill("redis_writer")
+    assert instance.process.wait(patient(30)) == 75 and lines(instance, "worker_flaps")
+
+
+def test_a_message_is_written_less_often(stack):
+    instance = stack.spendd(log__burst=0).start(ready=WORKERS)
+    change(instance, log__burst=1)
+    for _ in range(4):
+        killed_and_back(instance)
+    assert instance.stop() == 0
+    assert "log_suppressed message=worker_exited" in instance.log_text()
+
+
+# --- the aggregator's --------------------------------------------------------------------------------------
+def test_a_segment_is_full_sooner(stack):
+    """By events, then by bytes."""
+    instance = stack.spendd(seal__ms=60000, seal__events=1000000, seal__bytes=67108864).start(ready=WORKERS)
+    send(instance, "few")
+    assert sealed(instance) == 0
+    change(instance, seal__events=10)
+    send(instance, "events")
+    wait_until(lambda: sealed(instance) >= 1, 20, "a seal for its events", [instance])
+    change(instance, seal__events=1000000)
+    send(instance, "between")
+    before = sealed(instance)
+    change(instance, seal__bytes=65536)
+    send(instance, "bytes", 400, 50)
+    wait_until(lambda: sealed(instance) > before, 20, "a seal for its bytes", [instance])
+
+
+# --- the writer's --------------------------------------------------------------------------------------------
+def test_applied_ranges_are_read_sooner(stack):
+    """Everything is in PostgreSQL, and the writer does not know: its next look is a minute away."""
+    instance = stack.spendd(seal__ms=100, redis__applied_poll_ms=60000).start(ready=WORKERS)
+    outcome = send(instance, "first", 40)
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    change(instance, redis__applied_poll_ms=50)
+    wait_until(lambda: instance.metric("segments_applied_total") == sealed(instance) > 0, 10, "applied ranges", [instance])
+
+
+def test_a_batch_is_pushed_again_sooner(stack):
+    """Taken from the queue as a flusher takes it, and never applied: the next push of it is a day away."""
+    instance = stack.spendd(redis__repush_s=86400).start(ready=WORKERS)
+    assert order(instance, "stop", "db_flusher", "--wait")[0] == 200
+    outcome = send(instance, "again")
+    queue = Queue(stack.redis.client())
+    wait_until(lambda: queue.client.llen(queue.key("queue")) > 0, 20, "a batch in the queue", stack.logs)
+    for batch in queue.client.lpop(queue.key("queue"), 100):
+        queue.client.hincrby(queue.key("meta"), "popped", 1)
+        queue.client.hincrby(queue.key("meta"), "bytes", -len(batch))
+    change(instance, redis__repush_s=1)
+    wait_until(lambda: queue.client.llen(queue.key("queue")) > 0, 30, "the same batch again", stack.logs)
+    assert order(instance, "start", "db_flusher", "--wait")[0] == 200
+    conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+
+
+# --- the table ---------------------------------------------------------------------------------------------
+EFFECTS = {
+    "log.level": "test_reload.py::test_the_log_level_is_live",
+    "log.format": "test_logs.py::test_format_and_level_change_while_it_runs",
+    "log.burst": test_a_message_is_written_less_often,
+    "supervisor.beat_ms": test_beats_come_more_often,
+    "supervisor.hang_ms": test_beats_come_more_often,
+    "supervisor.drain_ms": test_a_drain_is_cut_short_sooner,
+    "supervisor.orphan_drain_ms": test_orphans_leave_sooner,
+    "supervisor.start_ms": test_a_worker_that_does_not_start_is_killed_sooner,
+    "supervisor.backoff_min_ms": test_pauses_get_shorter,
+    "supervisor.backoff_max_ms": test_pauses_get_shorter,
+    "supervisor.flap_window_ms": test_flapping_means_something_else,
+    "supervisor.flap_deaths": test_flapping_means_something_else,
+    "supervisor.on_flapping": test_flapping_means_something_else,
+    "ingest.retry_after_ms": "test_reload.py::test_live_bounds_of_ingest",
+    "spool.max_bytes": "test_reload.py::test_live_bounds_of_ingest",
+    "spool.keep_free_percent": "test_reload.py::test_live_bounds_of_ingest",
+    "spool.keep_applied_s": "test_reload.py::test_live_bounds_of_ingest",
+    "seal.ms": "test_reload.py::test_a_live_setting_touches_no_process",
+    "seal.events": test_a_segment_is_full_sooner,
+    "seal.bytes": test_a_segment_is_full_sooner,
+    "redis.queue_bytes": "test_reload.py::test_live_bounds_of_the_queue",
+    "redis.repush_s": test_a_batch_is_pushed_again_sooner,
+    "redis.applied_poll_ms": test_applied_ranges_are_read_sooner,
+    "health.fail_after": "test_reload.py::test_a_live_setting_of_the_supervisor",
+}
+# Read anew at each use by code that keeps no copy; an effect test of their own is missing.  It shall get shorter.
+WITHOUT = {
+    "health.shared", "health.details", "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
+    "health.on_redis_down", "health.litellm_shared", "health.litellm_namespace", "health.models",
+    "http.tokens", "http.status_token", "http.max_body_bytes", "http.max_inflated_bytes", "http.max_address_connections",
+    "http.max_in_flight", "http.max_held_bytes", "http.request_ms", "http.keep_alive_ms",
+}
+
+
+def source(test):
+    if callable(test):
+        return inspect.getsource(test)
+    file, name = test.split("::")
+    with open(os.path.join(HERE, file), encoding="utf-8") as text:
+        return re.search(rf"^def {name}\(.*?(?=^def |\Z)", text.read(), re.M | re.S)[0]
+
+
+def live():
+    with open(os.path.join(ROOT, "common/config/settings.def"), encoding="utf-8") as file:
+        return re.findall(r'^[A-Z]+ *\(\w+, "([^"]+)",.*, LIVE, ', file.read(), re.M)
+
+
+def test_every_live_setting_has_an_effect_that_is_tested():
+    assert len(live()) > 20
+    assert set(live()) == EFFECTS.keys() | WITHOUT, "a LIVE row without a test of its effect, or a line here without a row"
+    assert not EFFECTS.keys() & WITHOUT
+
+
+@pytest.mark.parametrize("setting", EFFECTS)
+def test_the_test_changes_the_setting(setting):
+    """Named in the table is a test that writes it."""
+    assert setting.replace(".", "__") + "=" in source(EFFECTS[setting])
