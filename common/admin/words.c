@@ -43,12 +43,12 @@ int words_read(size_t count, const char *const *words, const struct words_option
 
 int words_number(const char *text, int64_t least, int64_t most, int64_t *number, struct err *err)
 {
+    bool digits = text[strspn(text, "-0123456789")] == '\0'; /* strtoll would skip blanks of any kind */
     char *end;
 
     errno = 0;
     *number = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || *number < least || *number > most ||
-        text[0] == '+' || text[0] == ' ')
+    if (!digits || errno != 0 || end == text || *end != '\0' || *number < least || *number > most)
         return err_set(err, "\"%.40s\" is no number from %lld to %lld", text, (long long)least,
                        (long long)most);
     return 0;

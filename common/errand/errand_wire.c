@@ -126,9 +126,11 @@ void wire_watch(struct wire *wire, bool read)
 {
     short events = wire_waiting(wire) > 0 ? POLLOUT : 0;
 
-    if (read && !wire->gone)
-        events |= POLLIN;
-    watch_events(wire->watch, events);
+    if (wire->gone) {
+        harness_unwatch(&wire->watch); /* or poll would say POLLHUP at each turn, for as long as the errand takes */
+        return;
+    }
+    watch_events(wire->watch, read ? events | POLLIN : events);
 }
 
 void wire_close(struct wire *wire)
