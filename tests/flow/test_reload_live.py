@@ -202,7 +202,7 @@ EFFECTS = {
 WITHOUT = {
     "health.shared", "health.details", "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
     "health.on_redis_down", "health.litellm_shared", "health.litellm_namespace", "health.models",
-    "http.tokens", "http.status_token", "http.max_body_bytes", "http.max_inflated_bytes", "http.max_address_connections",
+    "http.tokens", "http.status_token", "http.page", "http.max_body_bytes", "http.max_inflated_bytes", "http.max_address_connections",
     "http.max_in_flight", "http.max_held_bytes", "http.request_ms", "http.keep_alive_ms",
 }
 
