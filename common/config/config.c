@@ -8,6 +8,7 @@
  */
 #include "common/config/config.h"
 
+#include "common/config/litellm_environment.h"
 #include "common/config/nearest.h"
 #include "common/config/relations.h"
 #include "common/config/secret.h"
@@ -107,6 +108,8 @@ static int resolve(const struct setting *setting, const char *given, char *value
         if (credential_path(setting, given + sizeof CREDENTIAL - 1, path, err) < 0)
             return -1;
         given = path;
+    } else if (strcmp(given, LITELLM_REDIS) == 0 || strcmp(given, LITELLM_DATABASE) == 0) {
+        /* several variables: take_litellm, when it is known what else the file says */
     } else if (strncmp(given, "env:", 4) == 0) {
         env = getenv(given + 4);
         if (env == NULL)
@@ -339,6 +342,37 @@ static void relation_broken(void *arg, const char *path, const char *text)
     complain(load, load->path, setting != NULL ? load->lines[setting - settings_table] : 0, "%s", text);
 }
 
+static const char *get_variable(void *arg, const char *variable)
+{
+    (void)arg;
+    return getenv(variable);
+}
+
+/* What the file gives by its own name stands; but for the two that ask for the environment. */
+static int set_from_variable(void *arg, const char *path, const char *value, struct err *err)
+{
+    struct load *load = arg;
+    const struct setting *setting = setting_by_path(path);
+    bool asks = strcmp(path, "redis.url") == 0 || strcmp(path, "database.url") == 0;
+
+    if (!asks && load->lines[setting - settings_table] != 0)
+        return 0;
+    return settings_set(load->settings, setting, value, err);
+}
+
+/* redis.url = "env:REDIS_*" and database.url = "env:DATABASE_*": as LiteLLM reads its environment. */
+static void take_litellm(struct load *load)
+{
+    struct litellm_environment environment = {get_variable, set_from_variable, load};
+    struct err err;
+
+    if (strcmp(load->settings->redis_url, LITELLM_REDIS) == 0 && litellm_redis(&environment, &err) < 0)
+        relation_broken(load, "redis.url", err.text);
+    if (strcmp(load->settings->database_url, LITELLM_DATABASE) == 0 &&
+        litellm_database(&environment, &err) < 0)
+        relation_broken(load, "database.url", err.text);
+}
+
 static void derive_and_relate(struct load *load)
 {
     char host[97] = "";
@@ -404,6 +438,8 @@ int config_load(const char *path, struct settings *settings, unsigned *given, co
         take_children(&load, "", config_root_setting(&config));
     if (load.errors == 0)
         take_environment(&load);
+    if (load.errors == 0)
+        take_litellm(&load);
     /* Relations between values that are wrong themselves would only confuse. */
     if (load.errors == 0)
         derive_and_relate(&load);

@@ -20,9 +20,9 @@ PYTHON = "/usr/bin/python3"
 # What the spend path imports of the proxy, without the rest of its sixty packages (prisma: its Python side, the
 # query engine is not in it); asyncpg is the stand-in's.
 PATH = ("fastapi", "apscheduler", "orjson", "pyyaml", "PyJWT", "cryptography", "python-multipart", "websockets",
-        "backoff", "uvicorn", "redis", "prisma", "pyzmq", "asyncpg")
+        "backoff", "uvicorn", "prisma", "pyzmq", "asyncpg")
 WANTED = {
-    "oldest": ("litellm==1.82.1", "litellm-proxy-extras==0.4.53", *PATH),
+    "oldest": ("litellm==1.82.1", "litellm-proxy-extras==0.4.53", "redis<6", *PATH),
     "newest": ("litellm[proxy]", "litellm-proxy-extras", "redis", "prisma", "pyzmq", "asyncpg"),
 }
 NAMES = tuple(WANTED)
