@@ -39,20 +39,34 @@ for config in sorted(os.listdir(CONFIGS)):
     CASES[f"check-{stem}"] = ["spendd", "--config", path, "--check"]
     CASES[f"print-{stem}"] = ["spendd", "--config", path, "--print-config"]
 
+# conf/litellm.conf as it is shipped, in the environment of a LiteLLM proxy, and in one that has none of it.
+PROXY = {"DATABASE_URL": "postgresql://llm:hidden@db.internal:5432/litellm?schema=llm&connection_limit=10&pool_timeout=60"
+                         "&socket_timeout=30&max_idle_connection_lifetime=60&pgbouncer=true&sslmode=require",
+         "DIRECT_URL": "postgresql://llm:hidden@db.internal:5433/litellm", "REDIS_HOST": "cache.internal",
+         "REDIS_PORT": "6380", "REDIS_PASSWORD": "hidden@/ ", "REDIS_SSL": "True", "REDIS_SSL_CA_CERTS": "/etc/ssl/redis.pem",
+         "REDIS_SOCKET_TIMEOUT": "0.1", "LITELLM_MASTER_KEY": "sk-hidden"}
+LITELLM = os.path.join(ROOT, "conf", "litellm.conf")
+CASES["check-litellm"] = ["spendd", "--config", LITELLM, "--check"]
+CASES["print-litellm"] = ["spendd", "--config", LITELLM, "--print-config"]
+CASES["check-litellm-no-environment"] = ["spendd", "--config", LITELLM, "--check"]
+ENVIRONMENTS = {"check-litellm": PROXY, "print-litellm": PROXY}
 
-def seen(argv):
+
+def seen(argv, environment=None):
     done = subprocess.run(
         [os.path.join(BUILD, "bin", argv[0]), *argv[1:]], capture_output=True, text=True, timeout=20,
-        env=ENVIRONMENT)
+        env={**ENVIRONMENT, **(environment or {})})
     text = f"exit {done.returncode}\n--- stdout\n{done.stdout}--- stderr\n{done.stderr}"
     text = re.sub(r"checked: \d+ settings", "checked: N settings", text)
-    return text.replace(os.path.join(BUILD, "bin") + "/", "").replace(CONFIGS + "/", "")
+    for here in (os.path.join(BUILD, "bin"), CONFIGS, os.path.join(ROOT, "conf")):
+        text = text.replace(here + "/", "")
+    return text
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_text(name):
     path = os.path.join(TEXTS, name + ".txt")
-    text = seen(CASES[name])
+    text = seen(CASES[name], ENVIRONMENTS.get(name))
     if os.environ.get("GOLDEN_UPDATE"):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
