@@ -13,6 +13,7 @@ from lib.daemon import WORKERS
 from lib.events import Generator
 from lib.producer import Asker
 from lib.waiting import wait_until
+from lib.web import get, status_port
 
 
 def rendered(tmp_path):
@@ -59,6 +60,54 @@ def histograms(instance):
     return {row["name"]: row for row in stats["histograms"]}
 
 
+def scraped(port):
+    """{(name, labels): value} of a live scrape, as the official parser reads it."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
+    answer = get(port, "/metrics")
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/plain; version=0.0.4"), answer.text
+    return {(sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(answer.text) for sample in family.samples}
+
+
+def send(instance, events, count):
+    with Asker(instance.ingest) as asker:
+        kind, answer = asker.events(list(events.events(count)))
+    assert (kind, answer["accepted"]) == ("A1", count), answer
+
+
+def test_scrape_over_restarts(stack):
+    """Counters go on when workers die, and begin anew, with another start time, when spendd does."""
+    pytest.importorskip("prometheus_client", reason="Debian's package python3-prometheus-client")
+    port, settings = status_port()
+    instance = stack.spendd(**settings).start(ready=WORKERS + ("gateway",))
+    events, counted = Generator(seed=5), ("spendd_ledger_events_total", "counted")
+    send(instance, events, 60)
+    wait_until(lambda: scraped(port)[counted] == 60, 30, "60 counted", stack.logs)
+    wait_until(lambda: scraped(port)["spendd_ledger_lag_seconds",] == 0, 30, "no lag", stack.logs)
+    wait_until(lambda: scraped(port).get(("spendd_gate_open", "database")) == 1, 30, "the gate", stack.logs)
+    first = scraped(port)
+    assert first["spendd_supervisor_up",] == 1
+    assert first["spendd_ingest_events_total", "accepted"] == 60 and first["spendd_ingest_bytes_total",] > 60 * 20
+    assert promtool("check", "metrics", text=get(port, "/metrics").text).returncode == 0
+    for worker in ("aggregator", "db_flusher", "gateway"):
+        instance.kill(worker)
+    instance.wait_ready(*WORKERS, "gateway")
+    send(instance, events, 40)
+    wait_until(lambda: scraped(port)[counted] == 100, 30, "100 counted", stack.logs)
+    wait_until(lambda: [scraped(port).get(("spendd_worker_restarts_total", f"{name}.0")) for name in
+                        ("aggregator", "db_flusher", "gateway", "control")] == [1, 1, 1, 0], 30, "restarts", stack.logs)
+    second = scraped(port)
+    assert all(second[key] >= value for key, value in first.items() if key[0].endswith(("_total", "_bucket", "_count")))
+    openmetrics = get(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text") and openmetrics.text.endswith("# EOF\n")
+    assert instance.stop() == 0
+    instance.start(ready=WORKERS + ("gateway",))
+    wait_until(lambda: ("spendd_start_time_seconds",) in scraped(port), 30, "the supervisor's word", stack.logs)
+    third = scraped(port)
+    assert third[counted] == 0 and ("litellm_pod_lock_manager_size",) not in {key[:1] for key in third}
+    assert third["spendd_start_time_seconds",] > second["spendd_start_time_seconds",]
+
+
 def test_histograms_count_what_the_counters_count(stack):
     """... and go on where they were when a worker died."""
     instance = stack.spendd().start(ready=WORKERS)
@@ -66,12 +115,7 @@ def test_histograms_count_what_the_counters_count(stack):
     pairs = {"spool_commit_seconds": "spool_commits_total", "redis_push_seconds": "batches_pushed_total",
              "flush_seconds": "flushes_total", "event_commit_seconds": "events_counted_total"}
 
-    def send(count):
-        with Asker(instance.ingest) as asker:
-            kind, answer = asker.events(list(events.events(count)))
-        assert (kind, answer["accepted"]) == ("A1", count), answer
-
-    send(300)
+    send(instance, events, 300)
     wait_until(lambda: instance.metric("events_counted_total") == 300, 30, "300 counted", stack.logs)
     wait_until(lambda: all(histograms(instance)[name]["count"] == instance.metric(metric)
                            for name, metric in pairs.items()), 20, "the same counts", stack.logs)
@@ -81,7 +125,7 @@ def test_histograms_count_what_the_counters_count(stack):
     for worker in ("aggregator", "redis_writer", "db_flusher"):
         instance.kill(worker)
     instance.wait_ready(*WORKERS)
-    send(100)
+    send(instance, events, 100)
     wait_until(lambda: instance.metric("events_counted_total") == 400, 30, "400 counted", stack.logs)
     wait_until(lambda: all(row["count"] > before[name]["count"] and row["sum_us"] > before[name]["sum_us"]
                            for name, row in histograms(instance).items()), 20, "all of them to go on", stack.logs)

@@ -83,7 +83,8 @@ void picture_take(struct picture *picture, const struct gateway *gateway)
     struct err err;
 
     memset(picture, 0, sizeof *picture);
-    picture->shown = (struct exposition){.version = build_version,
+    picture->shown = (struct exposition){.litellm = gateway->settings->litellm_adopt,
+                                         .version = build_version,
                                          .build = build_id,
                                          .instance = gateway->settings->instance,
                                          .now_ms = wall_now().micros / 1000,
