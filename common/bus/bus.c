@@ -35,7 +35,9 @@ struct channel {
 
 static const struct channel channels[BUS_CHANNELS] = {
 #define CHANNEL(name, writer, reader, endpoint, messages) [BUS_##name] = {endpoint, messages},
+#define ASKED CHANNEL
 #include "common/bus/channels.def"
+#undef ASKED
 #undef CHANNEL
 };
 
@@ -155,8 +157,20 @@ struct bus_socket *bus_read(struct bus *bus, enum bus_channel channel, unsigned 
     return bus_bind(bus, BUS_PULL, endpoint, &limits, message, arg, err);
 }
 
-struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned index,
-                             struct err *err)
+struct bus_socket *bus_answer(struct bus *bus, enum bus_channel channel, unsigned index,
+                              bus_message_fn *message, void *arg, struct err *err)
+{
+    const struct bus_limits limits = {.high_water = channels[channel].messages, .socket_mode = 0600};
+    char endpoint[128];
+
+    if (channel_endpoint(bus, channel, index, endpoint, err) != 0)
+        return NULL;
+    return bus_bind(bus, BUS_ROUTER, endpoint, &limits, message, arg, err);
+}
+
+/* The connecting end of a channel; `message` is NULL where nothing comes back. */
+static struct bus_socket *reach(struct bus *bus, enum bus_channel channel, unsigned index,
+                                bus_message_fn *message, void *arg, struct err *err)
 {
     const struct bus_limits limits = {.high_water = channels[channel].messages};
     struct bus_socket *socket;
@@ -164,10 +178,26 @@ struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned
 
     if (channel_endpoint(bus, channel, index, endpoint, err) != 0)
         return NULL;
-    socket = bus_socket_new(bus, BUS_PUSH, &limits, err);
-    if (socket != NULL && bus_socket_connect(socket, endpoint, err) != 0)
+    socket = bus_socket_new(bus, message != NULL ? BUS_DEALER : BUS_PUSH, &limits, err);
+    if (socket == NULL)
+        return NULL;
+    socket->message = message;
+    socket->arg = arg;
+    if (bus_socket_connect(socket, endpoint, err) != 0)
         bus_drop(&socket);
     return socket;
+}
+
+struct bus_socket *bus_ask(struct bus *bus, enum bus_channel channel, unsigned index,
+                           bus_message_fn *message, void *arg, struct err *err)
+{
+    return reach(bus, channel, index, message, arg, err);
+}
+
+struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned index,
+                             struct err *err)
+{
+    return reach(bus, channel, index, NULL, NULL, err);
 }
 
 struct bus_socket *bus_bind(struct bus *bus, enum bus_kind kind, const char *endpoint,

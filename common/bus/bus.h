@@ -26,11 +26,13 @@ struct bus_frame {
     size_t bytes;
 };
 
-enum bus_kind { BUS_ROUTER, BUS_PULL, BUS_PUSH };
+enum bus_kind { BUS_ROUTER, BUS_PULL, BUS_PUSH, BUS_DEALER };
 
 enum bus_channel {
 #define CHANNEL(name, writer, reader, endpoint, messages) BUS_##name,
+#define ASKED CHANNEL
 #include "common/bus/channels.def"
+#undef ASKED
 #undef CHANNEL
     BUS_CHANNELS
 };
@@ -59,6 +61,13 @@ struct bus_socket *bus_read(struct bus *bus, enum bus_channel channel, unsigned 
                             bus_message_fn *message, void *arg, struct err *err);
 struct bus_socket *bus_write(struct bus *bus, enum bus_channel channel, unsigned index,
                              struct err *err);
+
+/* The two ends of an ASKED channel: who answers binds (frames begin with the asker's identity, and so do the
+ * answer's), who asks connects, to each answerer by its index. */
+struct bus_socket *bus_answer(struct bus *bus, enum bus_channel channel, unsigned index,
+                              bus_message_fn *message, void *arg, struct err *err);
+struct bus_socket *bus_ask(struct bus *bus, enum bus_channel channel, unsigned index,
+                           bus_message_fn *message, void *arg, struct err *err);
 
 /* A socket of our own bound to `endpoint` (ingest, admin).  ROUTER: handover, mandatory,
  * heartbeats. */

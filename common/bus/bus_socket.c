@@ -69,7 +69,7 @@ static int configure(void *zmq, enum bus_kind kind, const struct bus_limits *lim
         return -1;
     if (kind == BUS_ROUTER && set_options(zmq, router, COUNT_OF(router), err) != 0)
         return -1;
-    if (kind == BUS_PUSH && set_options(zmq, push, COUNT_OF(push), err) != 0)
+    if ((kind == BUS_PUSH || kind == BUS_DEALER) && set_options(zmq, push, COUNT_OF(push), err) != 0)
         return -1;
     if (limits->high_water > 0 && set_options(zmq, water, COUNT_OF(water), err) != 0)
         return -1;
@@ -90,7 +90,7 @@ struct bus_socket *bus_socket_new(struct bus *bus, enum bus_kind kind,
                                   const struct bus_limits *limits, struct err *err)
 {
     static const int type[] = {
-        [BUS_ROUTER] = ZMQ_ROUTER, [BUS_PULL] = ZMQ_PULL, [BUS_PUSH] = ZMQ_PUSH};
+        [BUS_ROUTER] = ZMQ_ROUTER, [BUS_PULL] = ZMQ_PULL, [BUS_PUSH] = ZMQ_PUSH, [BUS_DEALER] = ZMQ_DEALER};
     struct bus_socket *socket = calloc(1, sizeof *socket);
     size_t size = sizeof(int);
     int fd = -1;

@@ -261,10 +261,7 @@ static int bind_posts(struct aggregator *a, struct err *err)
 {
     if (strcmp(a->settings->http_ingest_listen, "off") == 0)
         return 0;
-    a->ingest.answers = bus_write(a->bus, BUS_answers, 0, err);
-    if (a->ingest.answers == NULL)
-        return -1;
-    a->ingest.posts = bus_read(a->bus, BUS_posts, a->lane.index, ingest_posted, &a->ingest, err);
+    a->ingest.posts = bus_answer(a->bus, BUS_posts, a->lane.index, ingest_posted, &a->ingest, err);
     return a->ingest.posts == NULL ? -1 : 0;
 }
 

@@ -11,14 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `head`: everything in front of E1; nothing is, where the gateway asked.  A peer that has left, or that let
+#define POSTED 0x80000000u /* the answer is for the gateway */
+
+/* `head`: everything in front of E1.  A peer that has left, or that let
  * REPLIES_HIGH_WATER answers pile up unread, gets nothing: kept answers of one deaf peer would have no
  * bound.  Its event is durable; it asks again and hears "duplicate". */
 static void answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
                    const char *word, const struct bus_frame *id, const char *json, size_t bytes)
 {
     struct bus_frame frames[ECHO_MOST + 4];
-    struct bus_socket *socket = heads > 0 ? ingest->acked : ingest->answers;
+    struct bus_socket *socket = ingest->posted ? ingest->posts : ingest->acked;
 
     for (size_t i = 0; i < heads; i++)
         frames[i] = head[i];
@@ -61,12 +63,12 @@ static void put_frame(struct bytes *to, const void *data, size_t bytes)
     to->used += 4 + bytes;
 }
 
-/* An answer in a group: u32 frames in front, those, the id, the JSON; each with its length. */
+/* An answer in a group: u32 frames in front (and POSTED), those, the id, the JSON; each with its length. */
 static void keep_answer(struct ingest *ingest, const struct bus_frame *head, size_t heads,
                         const struct bus_frame *id, const char *json, size_t bytes)
 {
     struct bytes *replies = &ingest_collecting(ingest)->replies;
-    uint32_t number = (uint32_t)heads;
+    uint32_t number = (uint32_t)heads | (ingest->posted ? POSTED : 0);
 
     memcpy(bytes_room(replies, 4), &number, 4);
     replies->used += 4;
@@ -93,6 +95,8 @@ void answer_group(struct ingest *ingest, struct group *group, bool durable)
 
     while (at < end) {
         memcpy(&heads, at, 4);
+        ingest->posted = (heads & POSTED) != 0;
+        heads &= ~POSTED;
         at += 4;
         for (uint32_t i = 0; i < heads; i++)
             take_frame(&at, &head[i]);
@@ -135,7 +139,7 @@ void answer_accept(struct ingest *ingest, const struct bus_frame *head, size_t h
     size_t bytes;
     const char *text = accept_text(ingest, &bytes);
     /* HTTP has a status for it, and it never waits for the disk. */
-    bool nothing = heads == 0 && ingest->accepted + ingest->duplicate == 0;
+    bool nothing = ingest->posted && ingest->accepted + ingest->duplicate == 0;
 
 #ifdef MUTANT_ACK_BEFORE_SYNC
     ingest->waits = false; /* tests/mutants: acknowledged as soon as it is appended */

@@ -230,29 +230,33 @@ static void take(struct ingest *ingest, const struct bus_frame *frames, size_t h
     answer_accept(ingest, frames, heads, id);
 }
 
-void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
-                  size_t frame_count)
+static void acked(struct ingest *ingest, const struct bus_frame *frames, size_t frame_count)
 {
-    struct ingest *ingest = arg;
     size_t heads = frame_count - 3;
 
-    (void)socket;
     if (frame_count < 4 || heads > ECHO_MOST + 1 || !is_word(&frames[heads]) || !id_good(&frames[heads + 1]))
         malformed(ingest, frames, frame_count);
     else
         take(ingest, frames, heads);
 }
 
-/* The gateway's: nothing stands before E1, and the answer goes back on a channel of its own. */
+void ingest_acked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,
+                  size_t frame_count)
+{
+    struct ingest *ingest = arg;
+
+    (void)socket;
+    ingest->posted = false;
+    acked(ingest, frames, frame_count);
+}
+
 void ingest_posted(void *arg, struct bus_socket *socket, const struct bus_frame *frames, size_t frame_count)
 {
     struct ingest *ingest = arg;
 
     (void)socket;
-    if (frame_count != 3 || !is_word(&frames[0]) || !id_good(&frames[1]))
-        stats_add(ingest->stats, METRIC_frames_malformed_total, 1);
-    else
-        take(ingest, frames, 0);
+    ingest->posted = true;
+    acked(ingest, frames, frame_count);
 }
 
 void ingest_unacked(void *arg, struct bus_socket *socket, const struct bus_frame *frames,

@@ -36,7 +36,8 @@ struct ingest {
     struct stats_page *stats;
     struct window *window;
     struct bus_socket *acked, *unacked;
-    struct bus_socket *posts, *answers; /* from and to the gateway; NULL: no HTTP ingest */
+    struct bus_socket *posts; /* the gateway's; NULL: no HTTP ingest */
+    bool posted;              /* the message in hand, or the answer in hand, is the gateway's */
     struct event_reader *reader;
     struct json_out *json, *answer; /* the list of the refused; an answer as a whole */
     struct group groups[2];

@@ -46,7 +46,7 @@ void http_header(struct request *request, const char *name, const char *value);
 /* The types that the asker wants; NULL: it did not say. */
 const char *http_accept(const struct request *request);
 /* Its body, unpacked; it ends with a NUL that is not counted.  Empty: "". */
-const struct body *http_body(const struct request *request);
+struct body *http_body(struct request *request);
 /* http_answer may be called until the handler's `gone` was: the client's deadline has passed.  One at a
  * time: NULL takes it away again. */
 void http_on_gone(struct request *request, void (*gone)(void *arg), void *arg);

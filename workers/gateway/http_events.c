@@ -16,5 +16,5 @@ void handle_events(struct gateway *gateway, struct request *request)
         http_refuse(request, 413, "larger than ingest.max_message_bytes = %" PRId64,
                     gateway->settings->ingest_max_message_bytes);
     else
-        waiter_post(gateway, request, body->data, body->used, NULL);
+        waiter_post(gateway, request, body->data, body->used);
 }

@@ -95,7 +95,7 @@ void http_refuse(struct request *request, unsigned status, const char *format, .
     gateway_answer(gateway, request, status);
 }
 
-const struct body *http_body(const struct request *request)
+struct body *http_body(struct request *request)
 {
     return &request->body;
 }

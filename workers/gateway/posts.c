@@ -50,7 +50,6 @@ struct lane {
 struct posts {
     struct harness *harness;
     const struct settings *settings;
-    struct bus_socket *answers;
     uint64_t life;
     struct lane lane[LANES_MOST];
     unsigned lanes;
@@ -272,12 +271,11 @@ static int connect_lanes(struct posts *posts, struct bus *bus, struct err *err)
 {
     posts->lanes = (unsigned)posts->settings->aggregator_processes;
     for (unsigned i = 0; i < posts->lanes; i++) {
-        posts->lane[i].socket = bus_write(bus, BUS_posts, i, err);
+        posts->lane[i].socket = bus_ask(bus, BUS_posts, i, on_answer, posts, err);
         if (posts->lane[i].socket == NULL)
             return -1;
     }
-    posts->answers = bus_read(bus, BUS_answers, 0, on_answer, posts, err);
-    return posts->answers == NULL ? -1 : 0;
+    return 0;
 }
 
 struct posts *posts_open(struct harness *harness, struct bus *bus, struct err *err)

@@ -1,15 +1,18 @@
 /*
- * waiter.h - a request that waits for its payload to be durable.
+ * waiter.h - a request that waits for what it brought to be durable.
  */
 #ifndef SPENDD_GATEWAY_WAITER_H
 #define SPENDD_GATEWAY_WAITER_H
 
 #include "workers/gateway/gateway.h"
+#include "workers/gateway/litellm_payload.h"
 
 #include <stddef.h>
 
-/* Posts the payload and answers the request with what the aggregator says.  The payload lives as long as the
- * request does, or is `owned`, from malloc, and freed when it is over. */
-void waiter_post(struct gateway *gateway, struct request *request, const char *payload, size_t bytes, char *owned);
+/* Posts the payload, which lives as long as the request, and answers with what the aggregator says. */
+void waiter_post(struct gateway *gateway, struct request *request, const char *payload, size_t bytes);
+
+/* The same for several payloads, which it takes over: 200 when all of them are durable. */
+void waiter_post_parts(struct gateway *gateway, struct request *request, struct litellm_parts *parts);
 
 #endif
