@@ -1,6 +1,6 @@
 /*
  * test_litellm_payload.c - what LiteLLM's generic_api callback posts, as events.
- * links: workers/gateway/litellm_payload.c workers/gateway/litellm_mend.c common/json/json_in.c common/json/json_out.c common/json/json_tree.c common/base/utf8.c common/base/err.c
+ * links: workers/gateway/litellm_payload.c workers/gateway/litellm_event.c workers/gateway/litellm_mend.c common/json/json_in.c common/json/json_out.c common/json/json_tree.c common/base/utf8.c common/base/err.c
  * libs: yajl libsodium
  */
 #include "workers/gateway/litellm_payload.h"
@@ -49,13 +49,17 @@ static const char whole[] =
     "\"stream\": false, \"response_cost\": 1.5e-05, \"cost_breakdown\": {\"input_cost\": 1}, \"status\": \"success\", "
     "\"custom_llm_provider\": \"openai\", \"prompt_tokens\": 11, \"completion_tokens\": 7, "
     "\"startTime\": 1763699000.123456, \"endTime\": 1763699001.5, \"model\": \"gpt-4o\", \"model_group\": \"g\", "
-    "\"metadata\": {\"user_api_key_hash\": \"h\", \"user_api_key_user_id\": \"u\", \"user_api_key_team_id\": \"t\", "
-    "\"user_api_key_org_id\": \"o\", \"user_api_key_end_user_id\": \"second\", \"applied_guardrails\": [{\"id\": \"no\"}], "
+    "\"metadata\": {\"user_api_key_hash\": \"h\", \"user_api_key_user_id\": \"u\", "
+    "\"user_api_key_team_id\": \"t\", "
+    "\"user_api_key_org_id\": \"o\", \"user_api_key_end_user_id\": \"second\", "
+    "\"applied_guardrails\": [{\"id\": \"no\"}], "
     "\"mcp_tool_call_metadata\": {\"name\": \"n\", \"namespaced_tool_name\": \"srv/tool\"}, "
-    "\"usage_object\": {\"cache_creation_input_tokens\": 3, \"prompt_tokens_details\": {\"cached_tokens\": 5, \"deep\": {\"cached_tokens\": 6}}}, "
+    "\"usage_object\": {\"cache_creation_input_tokens\": 3, "
+    "\"prompt_tokens_details\": {\"cached_tokens\": 5, \"deep\": {\"cached_tokens\": 6}}}, "
     "\"requester_ip_address\": \"10.0.0.1\", \"user_api_key_alias\": \"alias\"}, "
     "\"request_tags\": [\"a\", \"\", 5, \"b\", [\"no\"]], \"end_user\": \"first\", \"cache_hit\": true, "
-    "\"messages\": [{\"role\": \"user\", \"content\": \"model\", \"id\": \"wrong\", \"metadata\": {\"user_api_key_hash\": \"wrong\"}}], "
+    "\"messages\": [{\"role\": \"user\", \"content\": \"model\", "
+    "\"id\": \"wrong\", \"metadata\": {\"user_api_key_hash\": \"wrong\"}}], "
     "\"response\": {\"id\": \"wrong\", \"model\": \"wrong\"}, \"api_base\": null}";
 
 static void maps_each_field(void **unused)
@@ -172,9 +176,12 @@ static void hostile_values(void **unused)
     (void)unused;
     memset(text + used, 'x', 5000);
     used += 5000;
-    used += snprintf(text + used, 2000, "\", \"end_user\": \"a\\u0000b\\nc\", \"response_cost\": null, \"prompt_tokens\": -1, "
-                     "\"completion_tokens\": 1.5, \"status\": \"odd\", \"messages\": [\"\\ud800\", \"\\udc00 \\ud83d\\ude00\"], "
-                     "\"model\": \"m\\ud800\\u0041\", \"saved_cache_cost\": NaN, \"x\": [Infinity,-Infinity], \"request_tags\": [");
+    used += snprintf(text + used, 2000,
+                     "\", \"end_user\": \"a\\u0000b\\nc\", \"response_cost\": null, \"prompt_tokens\": -1, "
+                     "\"completion_tokens\": 1.5, \"status\": \"odd\", "
+                     "\"messages\": [\"\\ud800\", \"\\udc00 \\ud83d\\ude00\"], "
+                     "\"model\": \"m\\ud800\\u0041\", \"saved_cache_cost\": NaN, \"x\": [Infinity,-Infinity], "
+                     "\"request_tags\": [");
     for (int i = 0; i < 500; i++)
         used += snprintf(text + used, 600, "%s\"%0500d\"", i > 0 ? ", " : "", i);
     snprintf(text + used, 10, "]}]");
