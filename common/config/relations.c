@@ -190,6 +190,18 @@ static void check_times(const struct settings *s, struct listener *to)
              s->ingest_max_age_days, s->spend_log_keep_days);
 }
 
+/* What LiteLLM's layout needs to be told. */
+static void check_litellm(const struct settings *s, struct listener *to)
+{
+    bool layout = strcmp(s->database_layout, "litellm") == 0, off = strcmp(s->litellm_events, "off") == 0;
+
+    if (!layout && !off)
+        tell(to, "litellm.events", "litellm.events = \"%s\" needs database.layout = \"litellm\"", s->litellm_events);
+    if (layout && !s->dedupe_database && !off)
+        tell(to, "dedupe.database", "dedupe.database = false with database.layout = \"litellm\": nothing would"
+             " tell whether an event was counted");
+}
+
 static void check_sizes(const struct settings *s, struct listener *to)
 {
     if (s->ingest_max_event_bytes > s->ingest_max_message_bytes)
@@ -346,6 +358,7 @@ unsigned settings_relations(const struct settings *settings, relation_fn *say, v
     check_endpoints(settings, &to);
     check_times(settings, &to);
     check_sizes(settings, &to);
+    check_litellm(settings, &to);
     check_memory(settings, &to);
     check_flusher_memory(settings, &to);
     check_gateway_memory(settings, &to);

@@ -97,10 +97,14 @@ def _logs(version, partitioned):
         CREATE TABLE "LiteLLM_SpendLogs_new" PARTITION OF "LiteLLM_SpendLogs" FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);"""
 
 
+def quoted(name):
+    return '"' + name.replace('"', '""') + '"'
+
+
 def make(pg, schema="public", version=BASELINE, partitioned=False, without=()):
     """LiteLLM's tables, empty."""
     with pg.connect() as line, line.cursor() as cursor:
-        cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"; SET search_path = "{schema}"')
+        cursor.execute(f'CREATE SCHEMA IF NOT EXISTS {quoted(schema)}; SET search_path = {quoted(schema)}')
         for category in ENTITIES:
             if ENTITIES[category][0] not in without:
                 cursor.execute(_entity(category, version))
@@ -113,7 +117,7 @@ def make(pg, schema="public", version=BASELINE, partitioned=False, without=()):
 
 def make_daily(pg, category, version=BASELINE):
     with pg.connect() as line, line.cursor() as cursor:
-        cursor.execute(_daily(category, version))
+        cursor.execute("SET search_path = public;" + _daily(category, version))
     line.close()
 
 
@@ -130,7 +134,7 @@ def fill(pg, events, schema="public", but=()):
             if category == "end_user":
                 continue
             columns = ", ".join(f'"{key}"' for key in keys)
-            cursor.executemany(f'INSERT INTO "{schema}"."{table}" ({columns}) VALUES ({", ".join(["%s"] * len(keys))}) '
+            cursor.executemany(f'INSERT INTO {quoted(schema)}."{table}" ({columns}) VALUES ({", ".join(["%s"] * len(keys))}) '
                                "ON CONFLICT DO NOTHING", sorted(ids))
     line.close()
 
@@ -219,7 +223,7 @@ def stored_entities(pg, schema="public", categories=ENTITIES):
     for category in categories:
         table, keys = ENTITIES[category]
         columns = ", ".join(f'"{key}"' for key in keys)
-        for *ids, spend in _rows(pg, f'SELECT {columns}, spend FROM "{schema}"."{table}" WHERE spend <> 0'):
+        for *ids, spend in _rows(pg, f'SELECT {columns}, spend FROM {quoted(schema)}."{table}" WHERE spend <> 0'):
             found[category, *ids] = Decimal(spend)
     return found
 
@@ -232,7 +236,7 @@ def stored_days(pg, schema="public", endpoint=True, categories=DAILIES):
         last = "coalesce(endpoint, '')" if endpoint else "''"
         for row in _rows(pg, f"""SELECT coalesce("{whose}", ''), date, api_key, coalesce(model, ''),
                 coalesce(custom_llm_provider, ''), coalesce(mcp_namespaced_tool_name, ''), {last},
-                spend, {", ".join(COUNTERS)} FROM "{schema}"."{table}" """):
+                spend, {", ".join(COUNTERS)} FROM {quoted(schema)}."{table}" """):
             key, worth = (category, *row[:7]), [Decimal(row[7]), *row[8:]]
             found[key] = [a + b for a, b in zip(found.get(key, [0] * 8), worth)]
     return found
@@ -241,23 +245,27 @@ def stored_days(pg, schema="public", endpoint=True, categories=DAILIES):
 def logs(pg, schema="public"):
     """request_id -> row as a dict."""
     return {row["request_id"]: row
-            for (row,) in _rows(pg, f'SELECT to_jsonb(l) FROM "{schema}"."LiteLLM_SpendLogs" l')}
+            for (row,) in _rows(pg, f'SELECT to_jsonb(l) FROM {quoted(schema)}."LiteLLM_SpendLogs" l')}
 
 
 def catalog(pg, schema="public"):
     """All that there is in that schema, as text: to be compared."""
     return json.dumps(_rows(pg, f"""
         SELECT 'class', c.relname::text, c.relkind::text, a.attname::text, a.atttypid::int::text, a.attnotnull::text
-        FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.relnamespace = '"{schema}"'::regnamespace
-        UNION ALL SELECT 'type', typname::text, '', '', '', '' FROM pg_type WHERE typnamespace = '"{schema}"'::regnamespace
-        UNION ALL SELECT 'function', proname::text, '', '', '', '' FROM pg_proc WHERE pronamespace = '"{schema}"'::regnamespace
-        UNION ALL SELECT 'constraint', conname::text, '', '', '', '' FROM pg_constraint WHERE connamespace = '"{schema}"'::regnamespace
+        FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.relnamespace = '{quoted(schema)}'::regnamespace
+        UNION ALL SELECT 'type', typname::text, '', '', '', '' FROM pg_type WHERE typnamespace = '{quoted(schema)}'::regnamespace
+        UNION ALL SELECT 'function', proname::text, '', '', '', '' FROM pg_proc WHERE pronamespace = '{quoted(schema)}'::regnamespace
+        UNION ALL SELECT 'constraint', conname::text, '', '', '', '' FROM pg_constraint WHERE connamespace = '{quoted(schema)}'::regnamespace
         UNION ALL SELECT 'trigger', t.tgname::text, c.relname::text, '', '', '' FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-        WHERE c.relnamespace = '"{schema}"'::regnamespace ORDER BY 1, 2, 3, 4, 5, 6"""))
+        WHERE c.relnamespace = '{quoted(schema)}'::regnamespace ORDER BY 1, 2, 3, 4, 5, 6"""))
+
+
+def check_entities(pg, sent, schema="public", missed=()):
+    wanted = {key: amount for key, amount in entities_of(sent).items() if amount and key not in missed}
+    assert stored_entities(pg, schema) == wanted
 
 
 def check(pg, sent, schema="public", endpoint=True, missed=()):
     """Entities and days are what these events add, to the last bit.  `missed`: (category, *ids) without a row."""
-    wanted = {key: amount for key, amount in entities_of(sent).items() if amount and key not in missed}
-    assert stored_entities(pg, schema) == wanted
+    check_entities(pg, sent, schema, missed)
     assert stored_days(pg, schema, endpoint) == days_of(sent, endpoint)

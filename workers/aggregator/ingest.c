@@ -211,6 +211,14 @@ static void malformed(struct ingest *ingest, const struct bus_frame *frames, siz
         }
 }
 
+/* Nothing would be written for them (litellm.events): refused for now, so that who sends keeps them until
+ * somebody has decided.  Those from the unacked socket, which cannot be told, become dead letters. */
+static bool switched_off(const struct ingest *ingest)
+{
+    return strcmp(ingest->settings->database_layout, "litellm") == 0 &&
+           strcmp(ingest->settings->litellm_events, "off") == 0;
+}
+
 /* `frames` end in E1, id, payload behind `heads` others. */
 static void take(struct ingest *ingest, const struct bus_frame *frames, size_t heads)
 {
@@ -219,6 +227,10 @@ static void take(struct ingest *ingest, const struct bus_frame *frames, size_t h
 
     if (ingest->refusing != NULL) {
         answer_refuse(ingest, frames, heads, id, ingest->refusing, true);
+        return;
+    }
+    if (switched_off(ingest)) {
+        answer_refuse(ingest, frames, heads, id, "no events are taken: litellm.events is off", true);
         return;
     }
     ingest->from_unacked = false;

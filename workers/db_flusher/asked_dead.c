@@ -126,7 +126,8 @@ static void put_record(struct json_out *out, const struct pg_answer *answer, int
     size_t bytes;
     unsigned char *record = unhex(answer, row, RECORD, &bytes);
 
-    if ((strcmp(class, "poison") == 0 || strcmp(class, "conflict") == 0) &&
+    if ((strcmp(class, "poison") == 0 || strcmp(class, "conflict") == 0 ||
+         strcmp(class, "off") == 0) &&
         event_decode(&event, record, bytes, &err) == 0) {
         json_key(out, "event");
         event_json(out, &event);
@@ -313,7 +314,7 @@ static int take_ids(struct dead_ask *dead, size_t count, const char *const *word
 static int take_filters(struct dead_ask *dead, const char *class, const char *since, const char *limit,
                         struct err *err)
 {
-    static const char *const classes[] = {"poison", "conflict", "invalid", "corrupt"};
+    static const char *const classes[] = {"poison", "conflict", "invalid", "corrupt", "off"};
     bool known = class == NULL;
     int64_t ms;
 

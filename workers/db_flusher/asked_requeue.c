@@ -206,6 +206,10 @@ void asked_requeue(struct flusher *f)
         asked_refuse(f, 409, "flush is paused: resume it first");
         return;
     }
+    if (!f->layout->takes_events) {
+        asked_refuse(f, 409, "litellm.events is off: set what events write first");
+        return;
+    }
     if (dead->done >= dead->limit) {
         finish(f);
         return;

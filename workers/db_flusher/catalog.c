@@ -1,7 +1,8 @@
 /*
  * catalog.c - the flusher looks what tables its layout really has, where they are not its own: once for
- * each connection and once an hour, and as soon as PostgreSQL has refused a statement for its schema (that
- * ends the connection).  Says what is missing, once for each change.
+ * each connection and once an hour, more often while sums are kept for a table that is missing, and as soon
+ * as PostgreSQL has refused a statement for its schema (that ends the connection).  Says what is missing, once
+ * for each change.
  *
  * The look is a transaction of its own, so that its limits end with it behind a pooler.
  * If we die on any line: it was looking.
@@ -13,6 +14,8 @@
 #include "workers/db_flusher/litellm_inside.h"
 
 #include <string.h>
+
+#define AGAIN_MS 30000 /* while sums are kept for a table that is missing */
 
 static int64_t deadline_ms(const struct flusher *f)
 {
@@ -56,6 +59,7 @@ static void on_ended(void *arg, const struct pg_answer *answer)
     }
     say_missing(f);
     f->layout->known = true;
+    f->catalog_due = mono_after_ms(mono_now(), AGAIN_MS);
     catalog_ensure(f);
 }
 
@@ -114,8 +118,11 @@ void catalog_count(struct flusher *f, const struct flush_report *report)
         if (f->layout->table[t].missed != METRICS && report->missed[t] > 0)
             flusher_count(f, f->layout->table[t].missed, report->missed[t]);
     flusher_count(f, METRIC_litellm_rows_kept_total, report->kept);
-    if (report->moved) {
+    flusher_count(f, METRIC_litellm_request_collisions_total, report->collided);
+    flusher_count(f, METRIC_litellm_logs_there_total, report->there);
+    flusher_count(f, METRIC_litellm_values_clamped_total, report->clamped);
+    if (report->moved)
         log_info("litellm_kept_rows_moved", "reason=\"a table that was missing is there\"");
-        f->layout->known = false; /* nothing is kept for it any more */
-    }
+    if (report->moved || (report->kept > 0 && mono_reached(mono_now(), f->catalog_due)))
+        f->layout->known = false; /* nothing is kept for it any more; or it may be there by now */
 }

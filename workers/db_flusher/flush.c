@@ -61,6 +61,7 @@ static const struct step steps[] = {
     {"copy_ids", step_ask_copy_ids, step_take_copy_ids, true, NULL, false},
     {"look_early", step_ask_look_early, step_take_look_early, false, NULL, false},
     {"copy_dead", step_ask_copy_dead, step_take_copy_dead, false, NULL, false},
+    {"copy_logs", step_ask_copy_logs, step_take_copy_logs, true, NULL, false},
     {"sums", step_ask_sums, NULL, false, NULL, false},
     {"copy_sums", step_ask_copy_sums, step_take_copy_sums, true, NULL, true},
     {"lock", step_ask_lock, step_take_lock, false, NULL, false},
@@ -72,6 +73,8 @@ static const struct step steps[] = {
     {"insert_log", step_ask_insert_log, step_take_insert, true, step_repeats, false},
     {"insert_seen", step_ask_insert_seen, step_take_insert_seen, true, step_repeats, false},
     {"look", step_ask_look, step_take_look, false, NULL, false},
+    {"put_logs", step_ask_put_logs, step_take_put_logs, true, NULL, false},
+    {"put_others", step_ask_put_others, step_take_put_others, true, NULL, false},
     {"lock_tables", step_ask_lock_tables, NULL, false, NULL, false},
     {"move", step_ask_move, NULL, false, NULL, true},
     {"lock_rows", step_ask_lock_rows, NULL, false, NULL, true},
@@ -170,6 +173,9 @@ void flush_run(struct flush *flush, const struct flush_ask *ask, flush_fn *done,
     flush->report = (struct flush_report){.result = FLUSH_STAND_DOWN,
                                            .refusal = PG_REFUSED_NOT};
     flush->step = flush->table = 0;
+    for (size_t i = 0; !flush->layout->takes_events && i < ask->load->events; i++)
+        if (ask->load->event[i].fate == FATE_COUNT)
+            ask->load->event[i].fate = FATE_OFF;
     text_clear(&flush->rows);
     flush_list_epochs(flush);
     next(flush);

@@ -40,6 +40,7 @@ struct flush_report {
     int64_t applied, skipped, counted, known, conflicts, poison, dead, rows;
     int64_t missed[LAYOUT_TABLES]; /* rows that met none (layout_table.missed) */
     int64_t kept; /* rows for a table that is missing */
+    int64_t clamped, collided, there; /* rows of a log that is not ours: cut to fit; id taken; not ours but same */
     bool moved;   /* rows that were kept for a missing table went into it */
 };
 

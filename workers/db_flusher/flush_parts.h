@@ -19,7 +19,7 @@ struct flush {
     bool short_log;       /* fewer went in than came */
     struct sums own, *sums; /* made from events; those that go up: these, or the asker's */
     unsigned table;       /* of a step that is done for each table of the layout */
-    int64_t sums_sent[LAYOUT_TABLES];
+    int64_t sums_sent[LAYOUT_TABLES], logs_sent, logs_in; /* rows of a log that is not ours */
     bool piecewise;       /* too many sums to hold at once: made piece by piece while they go up */
     unsigned piece;       /* the next one */
     struct text sql, epochs, ranges, counts;
@@ -41,6 +41,7 @@ void rows_decode(const struct load_event *from, struct event *event);
 bool rows_log(struct flush *flush);
 bool rows_ids(struct flush *flush);
 bool rows_dead(struct flush *flush);
+bool rows_logs(struct flush *flush); /* of a log that is not ours */
 bool rows_begin(struct flush *flush); /* false: there are none */
 size_t rows_give(void *flush, char *to, size_t room); /* pg_copy_fn */
 bool rows_puts_seen(const struct flush *flush, const struct load_event *event);

@@ -41,6 +41,8 @@ int step_take_claims(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_purge_claims(struct flush *flush);
 
 /* flush_up.c */
+/* Rows of `row` into a temporary table made for them; false: there are none. */
+bool flush_copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *));
 int step_take_copy(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_copy_log(struct flush *flush);
 int step_take_copy_log(struct flush *flush, const struct pg_answer *answer);
@@ -51,6 +53,14 @@ int step_take_copy_dead(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_sums(struct flush *flush);
 bool step_ask_copy_sums(struct flush *flush);
 int step_take_copy_sums(struct flush *flush, const struct pg_answer *answer);
+
+/* flush_logs.c */
+bool step_ask_copy_logs(struct flush *flush);
+int step_take_copy_logs(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_put_logs(struct flush *flush);
+int step_take_put_logs(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_put_others(struct flush *flush);
+int step_take_put_others(struct flush *flush, const struct pg_answer *answer);
 
 /* flush_events.c */
 bool step_repeats(struct flush *flush, const char *sqlstate); /* a key was there: to be made again */

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* False: there are no rows. */
-static bool copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *))
+bool flush_copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *))
 {
     flush->row = row;
     if (!rows_begin(flush))
@@ -51,7 +50,7 @@ bool step_ask_copy_log(struct flush *flush)
     text_put(&create, "CREATE TEMP TABLE spendd_log ON COMMIT DROP AS SELECT ");
     text_put(&create, rows_log_columns);
     text_put(&create, ", NULL::int AS i FROM @.spend_log WITH NO DATA");
-    copies = copy(flush, create.failed ? "" : create.data,
+    copies = flush_copy(flush, create.failed ? "" : create.data,
                   "COPY pg_temp.spendd_log FROM STDIN (FORMAT binary)", rows_log);
     text_free(&create);
     return copies;
@@ -66,7 +65,7 @@ int step_take_copy_log(struct flush *flush, const struct pg_answer *answer)
 bool step_ask_copy_ids(struct flush *flush)
 {
     flush->seen_rows = flush->id_rows = 0;
-    return copy(flush, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
+    return flush_copy(flush, "CREATE TEMP TABLE spendd_id (i int, day date, arb date, id uuid, "
                        "event_id text COLLATE \"C\", epoch uuid, seq bigint, n int, digest bigint, "
                        "put boolean) ON COMMIT DROP",
                 "COPY pg_temp.spendd_id FROM STDIN (FORMAT binary)", rows_ids);
@@ -81,7 +80,7 @@ int step_take_copy_ids(struct flush *flush, const struct pg_answer *answer)
 bool step_ask_copy_dead(struct flush *flush)
 {
     flush->dead_rows = 0;
-    return copy(flush, "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
+    return flush_copy(flush, "CREATE TEMP TABLE spendd_dead (day date, event_id bytea, digest bytea, class text, "
                        "reason text, record bytea, epoch uuid, seq bigint, n int) ON COMMIT DROP",
                 "COPY pg_temp.spendd_dead FROM STDIN (FORMAT binary)", rows_dead);
 }
@@ -107,7 +106,7 @@ bool step_ask_copy_sums(struct flush *flush)
     const struct layout_table *table = &flush->layout->table[flush->table];
 
     flush->piece = 0;
-    return copy(flush, table->create, table->copy, sums_row);
+    return flush_copy(flush, table->create, table->copy, sums_row);
 }
 
 int step_take_copy_sums(struct flush *flush, const struct pg_answer *answer)

@@ -34,6 +34,15 @@ struct layout_table {
                 const struct tally *tally);
 };
 
+/* A log of events that is not ours, and not an arbiter; all NULL: there is none. */
+struct layout_log {
+    const char *create, *copy;
+    const char *insert; /* rows whose id is free */
+    const char *others; /* then those whose id another event's row has, under another id */
+    /* `id`: the event's own 16 bytes.  Returns true if a value was clamped. */
+    bool (*row)(struct text *text, const struct event *event, const unsigned char id[16]);
+};
+
 struct layout_kind {
     const char *name;
     const char *tables_sql; /* makes those of spendd's schema that belong to it, where they are not */
@@ -57,6 +66,8 @@ struct layout {
     const struct settings *settings;
     unsigned tables;
     struct layout_table table[LAYOUT_TABLES];
+    struct layout_log log;
+    bool takes_events; /* else they become dead letters */
     bool known;      /* the catalog was read over this connection */
     struct litellm *litellm; /* of that kind */
 };

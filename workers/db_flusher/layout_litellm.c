@@ -111,6 +111,7 @@ static int open_layout(struct layout *layout, struct err *err)
     if (!layout->litellm)
         return err_set(err, "out of memory");
     layout->tables = LITELLM_TABLES;
+    layout->takes_events = strcmp(layout->settings->litellm_events, "off") != 0;
     layout->litellm->full = strcmp(layout->settings->litellm_events, "full") == 0;
     for (unsigned t = 0; t < LITELLM_TABLES; t++) {
         layout->table[t].name = litellm_words[t].table;
@@ -126,6 +127,9 @@ static void close_layout(struct layout *layout)
     for (unsigned t = 0; t < LITELLM_TABLES; t++)
         for (unsigned i = 0; i < SQLS; i++)
             text_free(&layout->litellm->sql[t][i]);
+    text_free(&layout->litellm->log_create);
+    text_free(&layout->litellm->log_insert);
+    text_free(&layout->litellm->log_others);
     free(layout->litellm);
 }
 

@@ -112,7 +112,7 @@ static int open_layout(struct layout *layout, struct err *err)
     (void)err;
     layout->tables = COUNT_OF(tables);
     memcpy(layout->table, tables, sizeof tables);
-    layout->known = true;
+    layout->known = layout->takes_events = true;
     return 0;
 }
 

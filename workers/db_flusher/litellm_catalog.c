@@ -163,5 +163,7 @@ int litellm_learn(struct layout *layout, const struct pg_answer *answer, struct 
         if (!table->there)
             note_missing(it, words->table);
     }
-    return litellm_build(layout) ? err_set(err, "out of memory") : 0;
+    for (unsigned i = 0; i < LITELLM_LOG_COLUMNS; i++)
+        it->log[i] = has_column(answer, "LiteLLM_SpendLogs", litellm_log_columns[i].name);
+    return litellm_build(layout) || litellm_build_log(layout) ? err_set(err, "out of memory") : 0;
 }

@@ -24,6 +24,8 @@ struct litellm_table {
     bool key[LITELLM_KEYS]; /* those of its unique index */
 };
 
+#define LITELLM_LOG_COLUMNS 27
+
 struct litellm_words { /* a row of litellm.def */
     const char *name, *table, *id, *second;
     bool upsert;
@@ -34,7 +36,8 @@ struct litellm {
     char schema[64], quoted[132];
     bool full;             /* sums are made of events */
     struct litellm_table table[LITELLM_TABLES];
-    struct text sql[LITELLM_TABLES][SQLS];
+    bool log[LITELLM_LOG_COLUMNS]; /* columns of SpendLogs that are there */
+    struct text sql[LITELLM_TABLES][SQLS], log_create, log_insert, log_others;
     char missing[512];     /* tables that are not there, by name */
     unsigned missing_count;
 };
@@ -59,6 +62,15 @@ void litellm_daily_key(const struct sum *sum, const struct tally *tally,
 /* litellm_catalog.c */
 void litellm_look(struct layout *layout, const char *schema, struct text *sql);
 int litellm_learn(struct layout *layout, const struct pg_answer *answer, struct err *err) MUST_CHECK;
+
+/* litellm_log.c */
+extern const struct litellm_log_column {
+    const char *name, *type;
+} litellm_log_columns[LITELLM_LOG_COLUMNS];
+int litellm_build_log(struct layout *layout) MUST_CHECK; /* -1: no memory */
+
+/* litellm_json.c: an object, as jsonb takes it, with one member more; false: it was given up. */
+bool litellm_json(struct text *to, struct slice object, struct slice event_id);
 
 /* litellm_sql.c */
 int litellm_build(struct layout *layout) MUST_CHECK; /* -1: no memory */

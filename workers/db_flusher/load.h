@@ -25,7 +25,8 @@ enum fate {
     FATE_KNOWN,    /* the database has it: looked up again under the lock */
     FATE_CONFLICT, /* the database has that id with other contents: dead letter; looked up again too */
     FATE_CLASH,    /* the same within this flush: dead letter */
-    FATE_POISON    /* refused for its data: dead letter */
+    FATE_POISON,   /* refused for its data: dead letter */
+    FATE_OFF       /* events write nothing: dead letter */
 };
 
 struct load_event {
@@ -113,7 +114,6 @@ bool load_event_active(const struct load *load, const struct load_event *event);
 
 struct load_epoch *load_epoch(struct load *load, const char *epoch); /* NULL: none */
 int load_note_epoch(struct load *load, const char *epoch) MUST_CHECK; /* -1: out of memory */
-
 void load_digest(struct slice api_key, struct slice model, int64_t spend, unsigned char to[8]);
 void load_sha1(const void *data, size_t bytes, char hex[41]);
 

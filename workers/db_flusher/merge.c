@@ -25,7 +25,7 @@ const char *entity_name(unsigned type)
     return type < ENTITY_TYPES ? entity_names[type] : "";
 }
 
-static size_t json_text(struct slice text, char *to)
+size_t merge_json_text(struct slice text, char *to)
 {
     static const char short_form[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
                                       ['\r'] = 'r'};
@@ -58,9 +58,9 @@ size_t merge_team_member(struct slice team, struct slice user, char *to, size_t 
     if (6 * ((size_t)team.length + user.length) + 8 > size)
         return 0;
     to[used++] = '[';
-    used += json_text(team, to + used);
+    used += merge_json_text(team, to + used);
     to[used++] = ',';
-    used += json_text(user, to + used);
+    used += merge_json_text(user, to + used);
     to[used++] = ']';
     return used;
 }

@@ -38,6 +38,9 @@ unsigned merge_entity(const unsigned char *key, size_t length, struct slice *id)
 unsigned merge_day(const unsigned char *key, size_t length, day_t *day,
                    struct slice column[DAILY_KEY_COLUMNS]);
 
+/* A JSON string, quotes included; `to` has room for six times its bytes and two.  Returns its length. */
+size_t merge_json_text(struct slice text, char *to);
+
 /* ["team","user"] as JSON, compact, non-ASCII as it is.  Returns its length, at most size. */
 size_t merge_team_member(struct slice team, struct slice user, char *to, size_t size);
 

@@ -8,6 +8,7 @@
 #include "workers/db_flusher/copy.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,21 @@ bool rows_log(struct flush *flush)
     return true;
 }
 
+bool rows_logs(struct flush *flush)
+{
+    const struct load_event *from;
+    struct event event;
+
+    if (flush->at == flush->ordered)
+        return false;
+    from = &flush->ask.load->event[flush->order[flush->at++]];
+    rows_decode(from, &event);
+    fill_in(&event);
+    flush->report.clamped += flush->layout->log.row(&flush->rows, &event, from->id);
+    flush->sent_rows++;
+    return true;
+}
+
 /* A letter that is refused again: it would find itself among the dead. */
 static bool stays_dead(const struct load *load, const struct load_event *event)
 {
@@ -210,17 +226,25 @@ static void put_dead(struct flush *flush, const struct load_event *event,
 
 static void dead_event(struct flush *flush, const struct load_event *event)
 {
+    static const struct {
+        const char *class, *reason;
+    } said[] = {
+        [FATE_CONFLICT] = {"conflict", "this id was counted with other contents"},
+        [FATE_CLASH] = {"conflict", "this id was counted with other contents"},
+        [FATE_POISON] = {"poison", "refused by PostgreSQL for its data"},
+        [FATE_OFF] = {"off", "litellm.events is off: nothing was written for it"},
+    };
     struct load_dead dead = {.record = event->body, .bytes = event->bytes, .batch = event->batch,
                              .n = event->n};
 
     if (!load_event_active(flush->ask.load, event) ||
         flush->ask.load->batch[event->batch].kind == BATCH_LETTER)
         return; /* it is one, and stays where it is */
-    dead.class = event->fate == FATE_POISON ? "poison" : "conflict";
-    strcpy(dead.reason, event->fate == FATE_POISON ? "refused by PostgreSQL for its data"
-                                                   : "this id was counted with other contents");
-    if (event->fate == FATE_POISON || event->fate == FATE_CONFLICT || event->fate == FATE_CLASH)
-        put_dead(flush, event, &dead);
+    if (!said[event->fate].class)
+        return;
+    dead.class = said[event->fate].class;
+    snprintf(dead.reason, sizeof dead.reason, "%s", said[event->fate].reason);
+    put_dead(flush, event, &dead);
 }
 
 bool rows_dead(struct flush *flush)

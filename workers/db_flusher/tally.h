@@ -30,7 +30,7 @@ enum tally_count {
     TALLY_COUNTS
 };
 
-#define TALLY_EXTRAS 5
+#define TALLY_EXTRAS 7
 
 struct sum {
     uint32_t hash, length, tail; /* of the key; bytes of the key, of the tail behind it */
