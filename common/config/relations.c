@@ -324,6 +324,9 @@ static void check_fleet(const struct settings *s, struct listener *to)
     if (sentinels && s->redis_sentinel_master[0] == '\0')
         tell(to, "redis.sentinel_master", "redis.sentinel_master is empty: the Sentinels know the master"
              " by a name");
+    if (s->redis_sentinel_user[0] != '\0' && s->redis_sentinel_password[0] == '\0')
+        tell(to, "redis.sentinel_user", "redis.sentinel_user without redis.sentinel_password: a user logs in"
+             " with one");
     if (cluster && url_database(s->redis_url) != 0)
         tell(to, "redis.url", "redis.url names database %ld: a cluster has only database 0",
              url_database(s->redis_url));

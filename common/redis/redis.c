@@ -266,7 +266,8 @@ static int keep_options(struct redis *redis, const struct redis_options *options
 
     redis->options = *options;
     redis->options.sentinels = redis->options.cluster_nodes = redis->options.key = NULL;
-    redis->options.sentinel_master = redis->options.sentinel_password = NULL; /* the route's */
+    redis->options.sentinel_master = redis->options.sentinel_user = NULL; /* the route's */
+    redis->options.sentinel_password = NULL;
     if (options->reply_bytes_max <= 0)
         redis->options.reply_bytes_max = REPLY_BYTES_MAX;
     if (options->backoff_slow_max_ms <= 0)
@@ -336,7 +337,7 @@ struct redis *redis_open(struct harness *harness, const struct redis_options *op
     return redis != NULL ? begin(redis, route_open(redis, options, err)) : NULL;
 }
 
-struct redis *redis_open_node(struct redis *of, const struct node *node, const char *password,
+struct redis *redis_open_node(struct redis *of, const struct node *node, const struct login *login,
                               int64_t deadline_ms, redis_state_fn *state, void *arg,
                               struct err *err)
 {
@@ -345,7 +346,7 @@ struct redis *redis_open_node(struct redis *of, const struct node *node, const c
 
     options.connect_ms = options.command_ms = deadline_ms;
     redis = make(of->harness, &options, state, arg, err);
-    return redis != NULL ? begin(redis, route_open_node(redis, node, password, err)) : NULL;
+    return redis != NULL ? begin(redis, route_open_node(redis, node, login, err)) : NULL;
 }
 
 void redis_close(struct redis **redis)

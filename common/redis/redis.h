@@ -61,7 +61,7 @@ struct redis_options {
     int64_t reply_bytes_max; /* a larger reply ends the connection; 0: 64 MiB */
 
     /* "host:port, ...", one of them at most; the URL's host is then not used.  NULL: "". */
-    const char *sentinels, *cluster_nodes, *sentinel_master, *sentinel_password;
+    const char *sentinels, *cluster_nodes, *sentinel_master, *sentinel_user, *sentinel_password;
     const char *key; /* cluster: the client serves this key's hash slot, and no other */
 };
 

@@ -82,9 +82,9 @@ void redis_leave(struct redis *redis, enum redis_refusal refusal, const char *wh
 void redis_count(struct redis *redis, enum redis_refusal refusal); /* its metric */
 void redis_greeted(struct redis *redis);
 
-struct redis *redis_open_node(struct redis *of, const struct node *node, const char *password,
+struct redis *redis_open_node(struct redis *of, const struct node *node, const struct login *login,
                               int64_t deadline_ms, redis_state_fn *state, void *arg,
-                              struct err *err); /* password: in place of the URL's login, or NULL */
+                              struct err *err); /* login: in place of the URL's, or NULL */
 
 void redis_attempt(struct redis *redis); /* redis_attempt.c */
 void redis_look_up(struct redis *redis); /* ... once the route is known */

@@ -55,6 +55,8 @@ static int open_sentinel(struct route *route, const struct redis_options *option
     if (!given(options->sentinel_master))
         return err_set(err, "redis.sentinel_master is empty");
     snprintf(sentinel->master, sizeof sentinel->master, "%s", options->sentinel_master);
+    if (given(options->sentinel_user))
+        snprintf(sentinel->user, sizeof sentinel->user, "%s", options->sentinel_user);
     if (!given(options->sentinel_password))
         return 0;
     sentinel->password = strdup(options->sentinel_password);
@@ -114,7 +116,7 @@ int route_open(struct redis *redis, const struct redis_options *options, struct 
     return result;
 }
 
-int route_open_node(struct redis *redis, const struct node *node, const char *password,
+int route_open_node(struct redis *redis, const struct node *node, const struct login *login,
                     struct err *err)
 {
     redis->route = calloc(1, sizeof *redis->route);
@@ -122,9 +124,10 @@ int route_open_node(struct redis *redis, const struct node *node, const char *pa
         return err_set(err, "no memory for a connection to Redis");
     redis->route->kind = ROUTE_NODE;
     redis->route->at = *node;
-    if (password == NULL)
+    if (login == NULL)
         return 0;
-    redis->route->password = strdup(password);
+    snprintf(redis->route->user, sizeof redis->route->user, "%s", login->user);
+    redis->route->password = strdup(login->password);
     return redis->route->password != NULL ? 0 : err_set(err, "no memory");
 }
 
@@ -154,7 +157,8 @@ void route_close(struct redis *redis)
 
 static int own_login(const struct route *route, struct redis_url *url, struct err *err)
 {
-    url->user[0] = url->password[0] = '\0';
+    snprintf(url->user, sizeof url->user, "%s", route->user);
+    url->password[0] = '\0';
     return route->password[0] != '\0'
                ? secret_read(route->password, url->password, sizeof url->password, err)
                : 0;

@@ -17,7 +17,8 @@ enum route_kind { ROUTE_URL, ROUTE_NODE, ROUTE_SENTINEL, ROUTE_CLUSTER };
 struct route {
     enum route_kind kind;
     struct node at; /* of this attempt; not for ROUTE_URL */
-    char *password; /* ROUTE_NODE: in place of the URL's login; NULL: the URL's */
+    char user[128];
+    char *password; /* ROUTE_NODE: both in place of the URL's login; NULL: the URL's */
 
     struct sentinel sentinel; /* ROUTE_SENTINEL */
     bool no_master;           /* this attempt found a server that is none */
@@ -32,7 +33,7 @@ struct route {
 
 int route_open(struct redis *redis, const struct redis_options *options,
                struct err *err) MUST_CHECK;
-int route_open_node(struct redis *redis, const struct node *node, const char *password,
+int route_open_node(struct redis *redis, const struct node *node, const struct login *login,
                     struct err *err) MUST_CHECK; /* to this node alone */
 void route_close(struct redis *redis);
 

@@ -79,10 +79,10 @@ static void ask_one(struct redis *redis)
 {
     struct sentinel *sentinel = &redis->route->sentinel;
     int64_t share = redis->options.connect_ms / (int64_t)sentinel->nodes.count;
+    const struct login login = {sentinel->user, sentinel->password != NULL ? sentinel->password : ""};
     struct err err;
 
-    sentinel->door = redis_open_node(redis, &sentinel->nodes.node[sentinel->turn],
-                                     sentinel->password != NULL ? sentinel->password : "", share,
+    sentinel->door = redis_open_node(redis, &sentinel->nodes.node[sentinel->turn], &login, share,
                                      on_state, sentinel, &err);
     if (sentinel->door == NULL) {
         note(sentinel, REDIS_REFUSED_resources, err.text);

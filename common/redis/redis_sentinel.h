@@ -11,11 +11,17 @@
 
 struct timer;
 
+/* In place of the URL's; "" is none. */
+struct login {
+    const char *user, *password;
+};
+
 struct sentinel {
     struct nodes nodes;
     size_t turn;  /* whom to ask first: who was right the last time */
     size_t asked; /* in this round */
     char master[128];
+    char user[128];     /* "": the default user */
     char *password;     /* as it stands in the settings; NULL: none */
     struct redis *door; /* to the one being asked; NULL: nobody is */
     struct timer *end;

@@ -24,6 +24,7 @@ struct redis_options redis_options_from(const struct settings *settings, const c
                 .verify = settings->redis_tls_verify},
         .sentinels = settings->redis_sentinels,
         .sentinel_master = settings->redis_sentinel_master,
+        .sentinel_user = settings->redis_sentinel_user,
         .sentinel_password = settings->redis_sentinel_password,
         .cluster_nodes = settings->redis_cluster_nodes,
         .key = settings->redis_prefix, /* its {tag} is every key's */

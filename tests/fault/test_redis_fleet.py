@@ -213,6 +213,25 @@ def test_passwords_of_sentinels_and_of_the_master(place):
     assert not [word for word in ("s3ntinel", "m@ster", "m%40ster") if word in scene.instance.log_text()]
 
 
+def test_a_user_of_the_sentinels(place):
+    """Their ACL is their own: a user that may ask where the master is, and no more; then its password changes."""
+    right = "watcher on >w@tch -@all +ping +sentinel|get-master-addr-by-name"
+    watched = Watched(place, replicas=1, sentinel_password="s3ntinel", users=[right])
+    scene = Scene(place, watched, "users", fleet_settings={
+        **watched.settings, "redis__sentinel_user": "watcher", "redis__sentinel_password": "w@tch"})
+    scene.flows()
+    for sentinel in watched.sentinels:
+        sentinel.client().execute_command("acl", "setuser", "watcher", ">other", "<w@tch")
+    watched.client().execute_command("client", "kill", "type", "normal", "skipme", "yes")
+    scene.log(" redis_refused refusal=sentinelauth ")
+    scene.more(20)
+    for sentinel in watched.sentinels:
+        sentinel.client().execute_command("acl", "setuser", "watcher", "<other", ">w@tch")
+    scene.flows()
+    scene.finish()
+    assert "w@tch" not in scene.instance.log_text()
+
+
 def test_sentinels_and_master_behind_tls(place):
     """rediss:// holds for the Sentinels as well; the certificate is verified for the address that they name."""
     watched = Watched(place, replicas=1, tls=True)

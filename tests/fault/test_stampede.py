@@ -122,7 +122,7 @@ def test_fifty_instances_lose_both_stores_and_get_them_back(place):
     producer.wait(60, logs)
     conservation.assert_conserved(stack.postgres, outcome, logs=logs)
     for name, most in peak.items():
-        assert most <= BOUND[name], name
+        assert most <= patient(BOUND[name]), name  # what a crowded machine held up for a second comes in one
     assert waves < 8, "they come in waves"
     for name, seconds in took.items():
         assert seconds <= patient(WAIT_S[name] + SLACK_S), name

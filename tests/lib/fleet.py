@@ -53,8 +53,9 @@ class Fleet:
 
 
 class Sentinel(Server):
-    def __init__(self, place, password, tls):
+    def __init__(self, place, password, tls, users=()):
         super().__init__("sentinel", os.path.join(place.sub("s"), "log"))
+        self.users = users
         self.dir, self.port, self.password = os.path.dirname(self.log), free_tcp_port(), password
         self.settings = {name.replace("_", "-"): value for name, value in tls.items()}
         if tls:
@@ -73,6 +74,7 @@ class Sentinel(Server):
                 lines.append(f"sentinel auth-pass {name} {master.settings['requirepass']}")
             if self.password:
                 lines += [f"requirepass {self.password}", f"sentinel sentinel-pass {self.password}"]
+            lines += [f"user {rule}" for rule in self.users]
             with open(config, "w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
         self.spawn(["redis-server", config, "--sentinel"])
@@ -95,11 +97,11 @@ class Watched(Fleet):
     """A master, replicas, and Sentinels that agree before anybody is told."""
     MASTER = "spendd-test"
 
-    def __init__(self, place, replicas=1, sentinels=3, sentinel_password=None, tls=False, **settings):
+    def __init__(self, place, replicas=1, sentinels=3, sentinel_password=None, tls=False, users=(), **settings):
         self.password = settings.get("requirepass")
         super().__init__("watched", place, tls, f":{self.password}@" if self.password else "")
         self.servers = [self.server(place, **settings) for _ in range(1 + replicas)]
-        self.sentinels = [Sentinel(place, sentinel_password, self.tls) for _ in range(sentinels)]
+        self.sentinels = [Sentinel(place, sentinel_password, self.tls, users) for _ in range(sentinels)]
         self.members += self.sentinels
         self.settings["redis__sentinels"] = ", ".join(f"127.0.0.1:{front(s)}" for s in self.sentinels)
         self.settings["redis__sentinel_master"] = self.MASTER
