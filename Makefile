@@ -201,7 +201,7 @@ mutants: all ## variants whose custody is broken on purpose: each must be caught
 	$(PYTHON) tests/mutants/mutants.py $(MUTANTS)
 
 # --- manual, completion -----------------------------------------------------------------------------
-# All three are commands.def in another form.
+# spendctl.1 and the completions are commands.def in another form, spendd.conf.5 is settings.def.
 COMMANDS_AWK := awk -f packaging/man/commands.awk
 $(BUILD)/man/spendctl.1: packaging/man/spendctl.1.in packaging/man/commands.awk common/admin/commands.def
 	@mkdir -p $(@D)
@@ -211,9 +211,22 @@ $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh: packaging/ma
 	@mkdir -p $(@D)
 	$(COMMANDS_AWK) -v as=$(subst .,,$(suffix $@)) common/admin/commands.def > $@
 
-MAN := spendctl.1
+SETTINGS_AWK := awk -f packaging/man/settings.awk
+$(BUILD)/man/spendd.conf.5: packaging/man/spendd.conf.5.in packaging/man/settings.awk \
+                            common/config/settings.def common/config/models.def common/config/environment.def
+	@mkdir -p $(@D)
+	$(SETTINGS_AWK) common/config/settings.def > $@.settings
+	$(SETTINGS_AWK) common/config/models.def > $@.models
+	$(SETTINGS_AWK) common/config/environment.def > $@.environment
+	sed -e 's/@VERSION@/$(VERSION)/' -e '/@SETTINGS@/{' -e 'r $@.settings' -e 'd' -e '}' -e '/@MODELS@/{' \
+	    -e 'r $@.models' -e 'd' -e '}' -e '/@ENVIRONMENT@/{' -e 'r $@.environment' -e 'd' -e '}' $< > $@
+$(BUILD)/man/spendd.8: packaging/man/spendd.8.in
+	@mkdir -p $(@D)
+	sed -e 's/@VERSION@/$(VERSION)/' $< > $@
+
+MAN := spendctl.1 spendd.conf.5 spendd.8
 .PHONY: man
-man: $(MAN:%=$(BUILD)/man/%) $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## spendctl's manual page, and completion for bash and zsh
+man: $(MAN:%=$(BUILD)/man/%) $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## the manual pages, and completion for bash and zsh
 
 # --- install, format --------------------------------------------------------------------------------
 # DESTDIR and PREFIX are all that is needed.  Units come along where PREFIX is; systemd reads those below
