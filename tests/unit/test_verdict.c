@@ -1,7 +1,7 @@
 /*
  * test_verdict.c - what a store said about itself -> may the gate open?
  *
- * links: workers/health_checker/verdict.c
+ * links: workers/health_checker/verdict.c workers/health_checker/figures.c common/base/clock.c
  * libs:
  */
 #include "workers/health_checker/verdict.h"

@@ -7,7 +7,8 @@
  *    "probes": [{"store", "passed", "detail", "since_ms"}],           since_ms: of this answer, wall time
  *    "models": [{"name", "healthy", "status", "error", "latency_ms", "checked_ms", "checked_by", "age_s",
  *               "checks_total", "failures_total", "cost_usd_total"}],
- *    "stores": [{"watch", "store", "value", "threshold", "state", "since_ms", "text"}]}
+ *    "stores": [{"watch", "store", "value", "threshold", "state", "since_ms", "text",
+ *               "detail"}]}
  *
  * What is not known is null.  The *_total count since the supervisor started, restarts of the health
  * checker included.  state: ok, over, unknown, off.

@@ -19,6 +19,7 @@
 #include "workers/health_checker/models.h"
 #include "workers/health_checker/pace.h"
 #include "workers/health_checker/probe.h"
+#include "workers/health_checker/watch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,10 +50,12 @@ struct health_checker {
     struct probe_database *database;
     struct probe_redis *redis;
     struct models *models;
+    struct store_watch *watch;
     struct face *face;
     struct checked checked[STORES];
     bool gate_open;
-    mono_t idle_due; /* the database's long pause is over */
+    mono_t idle_due;   /* the database's long pause is over */
+    mono_t figures_due; /* a flush proves that it works, and tells no figures */
     int64_t flushes; /* when last looked */
 };
 
@@ -96,14 +99,17 @@ static void look_at_database(struct health_checker *checker)
         .idle_due = mono_reached(mono_now(), checker->idle_due),
     };
     enum pace pace = pace_decide(&facts);
+    int64_t idle_ms = jittered(harness_settings(checker->harness)->health_idle_probe_ms);
 
+    if (pace == PACE_PROVED && mono_reached(mono_now(), checker->figures_due))
+        pace = PACE_PROBE;
     checker->flushes = flushes;
     if (pace != PACE_WAIT)
-        checker->idle_due = mono_after_ms(
-            mono_now(), jittered(harness_settings(checker->harness)->health_idle_probe_ms));
-    if (pace == PACE_PROBE)
+        checker->idle_due = mono_after_ms(mono_now(), idle_ms);
+    if (pace == PACE_PROBE) {
+        checker->figures_due = mono_after_ms(mono_now(), idle_ms);
         probe_database_start(checker->database);
-    else
+    } else
         timer_in_ms(checked->due, pause_ms(checked));
 }
 
@@ -172,6 +178,10 @@ static void on_done(void *arg, const struct verdict *verdict)
     checked->scarce = verdict->scarce ? checked->scarce + 1 : 0;
     stats_add(harness_stats(checker->harness),
               verdict->passed ? METRIC_probes_passed_total : METRIC_probes_failed_total, 1);
+    if (checked->store == STORE_REDIS)
+        store_watch_take(checker->watch, WATCH_STORE_redis, probe_redis_figures(checker->redis));
+    else
+        store_watch_take(checker->watch, WATCH_STORE_database, probe_database_figures(checker->database));
     tell_supervisor(checked);
     in_a_word(&checker->checked[STORE_DATABASE], database);
     in_a_word(&checker->checked[STORE_REDIS], redis);
@@ -204,9 +214,7 @@ static void write_document(void *arg, struct json_out *out)
 
     models_write(checker->models, out);
     write_probes(checker, out);
-    json_key(out, "stores");
-    json_array(out);
-    json_end(out);
+    store_watch_write(checker->watch, out);
 }
 
 /* The gate has moved: what was a long pause may have to be a short one. */
@@ -234,6 +242,7 @@ static void health_checker_reload(void *self, const struct settings *before)
     struct health_checker *checker = self;
 
     models_reload(checker->models, before);
+    store_watch_reload(checker->watch);
 }
 
 static void on_released(void *arg)
@@ -262,6 +271,7 @@ static void health_checker_close(void *self)
     probe_database_free(&checker->database);
     probe_redis_free(&checker->redis);
     models_free(&checker->models);
+    store_watch_free(&checker->watch);
     face_free(&checker->face);
     free(checker);
 }
@@ -296,7 +306,9 @@ static void *health_checker_open(struct harness *harness, int *code, struct err 
     checker->face = face_new(harness, write_document, checker, err);
     if (checker->face != NULL)
         checker->models = models_new(harness, on_changed, checker, err);
-    if (checker->models == NULL) {
+    if (checker->models != NULL)
+        checker->watch = store_watch_new(harness, on_changed, checker, err);
+    if (checker->watch == NULL) {
         health_checker_close(checker);
         return NULL;
     }

@@ -5,6 +5,7 @@
 #define SPENDD_HEALTH_CHECKER_PROBE_H
 
 #include "common/base/err.h"
+#include "workers/health_checker/figures.h"
 #include "workers/health_checker/verdict.h"
 
 struct harness;
@@ -17,12 +18,14 @@ struct probe_database;
 struct probe_database *probe_database_new(struct harness *harness, probe_done_fn *done, void *arg,
                                           struct err *err);
 void probe_database_start(struct probe_database *probe);
+const struct figures *probe_database_figures(const struct probe_database *probe); /* of the last one */
 void probe_database_free(struct probe_database **probe);
 
 struct probe_redis;
 struct probe_redis *probe_redis_new(struct harness *harness, probe_done_fn *done, void *arg,
                                     struct err *err);
 void probe_redis_start(struct probe_redis *probe);
+const struct figures *probe_redis_figures(const struct probe_redis *probe);
 void probe_redis_free(struct probe_redis **probe);
 
 #endif

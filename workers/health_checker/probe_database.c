@@ -2,7 +2,7 @@
  * probe_database.c - is there a PostgreSQL that the flusher could write to?  See probe.h.
  *
  *   connect (real credentials) -> begin -> facts -> version of the schema, if it is there -> commit
- *   -> verdict -> close
+ *   -> figures for the watch -> verdict -> close
  *
  * A connection is opened for each probe and closed after it: what worked a minute ago on an old
  * connection says nothing about whether the flusher could connect now, and one connection less is
@@ -41,6 +41,16 @@
     "  AND (c.relname IN ('schema_version', 'spend_log', 'seen', 'dead_letter')"                   \
     "   OR pg_catalog.has_table_privilege(c.oid, 'UPDATE'))))"
 
+/* What the role may not see is NULL.  Whose backend_type is hidden from us has a user if it is a client. */
+#define WATCH_SQL                                                                                  \
+    "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE datid IS NOT NULL"  \
+    "  AND usesysid IS NOT NULL AND COALESCE(backend_type, 'client backend') = 'client backend'),"  \
+    " current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8," \
+    " CASE WHEN pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') THEN"                          \
+    "  (SELECT COALESCE(pg_catalog.max(EXTRACT(epoch FROM pg_catalog.clock_timestamp() - xact_start)), 0)::int8"  \
+    "   FROM pg_catalog.pg_stat_activity WHERE xact_start IS NOT NULL"                             \
+    "   AND pid <> pg_catalog.pg_backend_pid()) END"
+
 enum column {
     SERVER_VERSION, IN_RECOVERY, READ_ONLY, ENCODING, SCHEMA, MAY_CREATE, MAY_TEMPORARY, MAY_WRITE,
     COLUMNS
@@ -52,6 +62,7 @@ struct probe_database {
     void *arg;
     struct pg *pg;
     struct database_facts facts;
+    struct figures figures;
 };
 
 static void finish(struct probe_database *probe, const struct verdict *verdict)
@@ -60,6 +71,12 @@ static void finish(struct probe_database *probe, const struct verdict *verdict)
         return;
     pg_disconnect(probe->pg);
     probe->done(probe->arg, verdict);
+}
+
+static void full(struct figures *figures, const char *why)
+{
+    figures->value[WATCH_database_connections_percent] = 100;
+    snprintf(figures->detail[WATCH_database_connections_percent], sizeof figures->detail[0], "%.119s", why);
 }
 
 static void fail(struct probe_database *probe, const char *what, const struct pg_answer *answer)
@@ -72,6 +89,8 @@ static void fail(struct probe_database *probe, const char *what, const struct pg
     if (row) {
         verdict.scarce = row->class == REFUSAL_RETRY_SLOWLY;
         stats_add(harness_stats(probe->harness), (enum metric)row->metric, 1);
+        if (strcmp(row->name, "too_many_clients") == 0)
+            full(&probe->figures, answer->text);
     }
     finish(probe, &verdict);
 }
@@ -100,6 +119,35 @@ static void end(struct probe_database *probe)
     pg_query(probe->pg, "COMMIT", 0, NULL, deadline_ms(probe), on_ended, probe);
 }
 
+static int64_t number(const struct pg_answer *answer, int column)
+{
+    const char *value = pg_value(answer, 0, column);
+
+    return value != NULL ? strtoll(value, NULL, 10) : FIGURE_UNKNOWN;
+}
+
+/* A role that may not ask knows nothing; that is no failure. */
+static void on_watched(void *arg, const struct pg_answer *answer)
+{
+    struct probe_database *probe = arg;
+    struct figures *figures = &probe->figures;
+
+    if (answer->outcome == PG_OK && answer->rows == 1 && answer->columns == 3) {
+        figures->value[WATCH_database_connections_percent] = figures_percent(number(answer, 0), number(answer, 1));
+        snprintf(figures->detail[WATCH_database_connections_percent], sizeof figures->detail[0], "%lld of %lld",
+                 (long long)number(answer, 0), (long long)number(answer, 1));
+        figures->value[WATCH_database_transaction_s] = number(answer, 2);
+    }
+    end(probe);
+}
+
+static void ask_watch(struct probe_database *probe)
+{
+    probe->figures.value[WATCH_database_read_only] = probe->facts.read_only;
+    probe->figures.value[WATCH_database_replica] = probe->facts.in_recovery;
+    pg_query(probe->pg, WATCH_SQL, 0, NULL, deadline_ms(probe), on_watched, probe);
+}
+
 static void on_version(void *arg, const struct pg_answer *answer)
 {
     struct probe_database *probe = arg;
@@ -111,7 +159,7 @@ static void on_version(void *arg, const struct pg_answer *answer)
     }
     value = answer->rows > 0 ? pg_value(answer, 0, 0) : NULL;
     probe->facts.schema_version = value ? atoi(value) : 0;
-    end(probe);
+    ask_watch(probe);
 }
 
 static void ask_version(struct probe_database *probe)
@@ -166,7 +214,7 @@ static void on_facts(void *arg, const struct pg_answer *answer)
     if (probe->facts.schema == SCHEMA_THERE && probe->facts.may_write)
         ask_version(probe);
     else
-        end(probe);
+        ask_watch(probe);
 }
 
 static void on_begun(void *arg, const struct pg_answer *answer)
@@ -198,8 +246,15 @@ static void on_connected(void *arg, const struct pg_answer *answer)
 
 void probe_database_start(struct probe_database *probe)
 {
-    if (!pg_busy(probe->pg))
-        pg_connect(probe->pg, on_connected, probe);
+    if (pg_busy(probe->pg))
+        return;
+    figures_unknown(&probe->figures);
+    pg_connect(probe->pg, on_connected, probe);
+}
+
+const struct figures *probe_database_figures(const struct probe_database *probe)
+{
+    return &probe->figures;
 }
 
 struct probe_database *probe_database_new(struct harness *harness, probe_done_fn *done, void *arg,

@@ -6,6 +6,7 @@
 
 #include "common/base/attr.h"
 #include "common/pg/schema.h"
+#include "workers/health_checker/figures.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -69,36 +70,11 @@ void verdict_database(const struct database_facts *facts, struct verdict *verdic
         say(verdict, true, "%s", "");
 }
 
-/* Value of a line "name:value\r\n" of INFO; "" if there is none. */
-static void info_value(const char *info, size_t length, const char *name, char *value, size_t size)
-{
-    const char *end = info + length, *line = info;
-    size_t name_length = strlen(name);
-
-    value[0] = '\0';
-    while (line < end) {
-        const char *stop = memchr(line, '\n', (size_t)(end - line));
-        size_t line_length = (size_t)((stop ? stop : end) - line);
-
-        if (line_length > name_length && memcmp(line, name, name_length) == 0 &&
-            line[name_length] == ':') {
-            size_t have = line_length - name_length - 1;
-
-            have = have < size - 1 ? have : size - 1;
-            memcpy(value, line + name_length + 1, have);
-            value[have] = '\0';
-            value[strcspn(value, "\r")] = '\0';
-            return;
-        }
-        line += line_length + 1;
-    }
-}
-
 /* Keys without a time to live are evicted under allkeys-* alone; the lock may go at any time. */
 static void verdict_eviction(const char *policy, const char *bound, struct verdict *verdict)
 {
     say(verdict, true, "%s", "");
-    if (strncmp(policy, "allkeys", 7) != 0 || strcmp(bound, "0") == 0)
+    if (!info_evicts(policy, bound))
         return;
     say(verdict, true,
         "maxmemory-policy %s can evict the queue: it would be pushed again each time; noeviction is "
