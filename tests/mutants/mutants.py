@@ -31,6 +31,9 @@ MUTANTS = {
     "LEDGER_OUTSIDE": (CUSTODY + "test_ledger_and_rows_appear_together", r"rows without their ledger"),
     "NO_EVENT_CHECK": ("tests/fault/test_retries.py::test_after_the_dedupe_window", r"must be"),
     "PUBLISH_BEFORE_COMMIT": (CUSTODY + "test_published_is_committed", r"published and not committed"),
+    "CLAIM_DELETED_EARLY": (CUSTODY + "test_a_claim_stays_until_it_is_committed", r"the claim is gone"),
+    "CLAIM_WITHOUT_ROW": (CUSTODY + "test_a_claim_has_its_row", r"counted, and no row says so"),
+    "GIVE_BACK_UNMARKED": (CUSTODY + "test_a_give_back_is_marked_first", r"given back, and no mark says so"),
     "ASSUME_COMMITTED": (CUSTODY + "test_a_commit_without_an_answer_is_no_commit", r"published and not committed"),
 }
 

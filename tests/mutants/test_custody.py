@@ -7,10 +7,11 @@ import os
 import psycopg2
 import pytest
 
-from lib import conservation
+from lib import conservation, elements
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
 from lib.faults import Faults
+from lib.lone import Bench
 from lib.producer import Asker, Producer
 from lib.waiting import wait_until
 from lib.wire import Queue, envelope, event_record, uuid7
@@ -189,3 +190,51 @@ def test_ledger_and_rows_appear_together(stack):
     foreign.close()
     producer.stop()
     assert not seen["orphans"], f"{seen['orphans']} rows without their ledger"
+
+
+# --- claims of LiteLLM's lists ------------------------------------------------------------------------
+@pytest.fixture
+def bench(place):
+    made = Bench(place)
+    elements.make_tables(made.pg)
+    yield made
+    made.close()
+
+
+def adopter(bench, **settings):
+    made = bench.flusher(database_layout="litellm", litellm_adopt=True, litellm_drain_ms=50, litellm_lock_ttl_ms=2000,
+                         litellm_lock_poll_ms=20, **settings)
+    wait_until(lambda: made.lives() and made.metric("litellm_lock_held"), 20, "the pod lock", [made])
+    return made
+
+
+def held(bench, statement):
+    line = bench.pg.connect()
+    line.autocommit = False
+    line.cursor().execute(statement)
+    return line
+
+
+def test_a_claim_stays_until_it_is_committed(bench):
+    flusher = adopter(bench)
+    line = held(bench, 'LOCK TABLE "LiteLLM_UserTable" IN EXCLUSIVE MODE')
+    elements.Books(SEED).push(bench.client, 2)
+    wait_until(lambda: bench.sql("SELECT count(*) FROM pg_locks WHERE NOT granted"), 20, "the flusher to wait", [flusher])
+    assert elements.left(bench.client)[1] == len(elements.LISTS), "the claim is gone, and nothing is committed"
+    line.close()
+
+
+def test_a_claim_has_its_row(bench):
+    flusher = adopter(bench)
+    elements.Books(SEED).push(bench.client, 2)
+    elements.settled(bench.client, [flusher])
+    assert bench.sql("SELECT count(*) FROM spendd.claim WHERE state = 'applied'") > 0, "counted, and no row says so"
+
+
+def test_a_give_back_is_marked_first(bench):
+    flusher = adopter(bench, database_lock_ms=100)
+    line = held(bench, 'LOCK TABLE "LiteLLM_UserTable" IN EXCLUSIVE MODE')
+    elements.Books(SEED).push(bench.client, 2)
+    wait_until(lambda: flusher.metric("litellm_claims_returned_total") > 0, 20, "a give-back", [flusher])
+    assert bench.sql("SELECT count(*) FROM spendd.claim WHERE state = 'returned'") > 0, "given back, and no mark says so"
+    line.close()

@@ -298,6 +298,13 @@ static int refuse(void *arg, size_t item)
     return adopt_parts_refuse(&f->adopt->parts, item);
 }
 
+#ifdef MUTANT_CLAIM_DELETED_EARLY
+static void ignore(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    (void)arg, (void)reply, (void)reason;
+}
+#endif
+
 static void count(struct flusher *f)
 {
     struct adopt *adopt = f->adopt;
@@ -309,6 +316,11 @@ static void count(struct flusher *f)
         if (claim_there(&adopt->claim[i]) && !adopt->claim[i].empty &&
             adopt->claim[i].flush.known == CLAIM_NEW)
             ask.claim[ask.claims++] = &adopt->claim[i].flush;
+#ifdef MUTANT_CLAIM_DELETED_EARLY /* tests/mutants: before anybody has committed it */
+    for (size_t i = 0; i < adopt->claims; i++)
+        if (claim_there(&adopt->claim[i]))
+            claim_settle(&adopt->claim[i], f->redis, ignore, NULL);
+#endif
     ask.purge_claims = mono_reached(mono_now(), adopt->purge_due);
     adopt_parts_begin(&adopt->parts, adopt->claim, adopt->claims);
     attempt_run(f->attempt, &ask, adopt_outcome, f);
