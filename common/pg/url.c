@@ -83,7 +83,7 @@ static void take_value(char *to, size_t size, const char *from, size_t length)
         int high = i + 2 < length && from[i] == '%' ? hex_value(from[i + 1]) : -1;
         int low = high >= 0 ? hex_value(from[i + 2]) : -1;
 
-        to[used++] = low >= 0 ? (char)(high << 4 | low) : from[i];
+        to[used++] = (char)(low >= 0 ? high << 4 | low : from[i]);
         i += low >= 0 ? 2 : 0;
     }
     to[used] = '\0';
