@@ -31,6 +31,7 @@ enum mode {
     MODE_CHECK,
     MODE_PRINT,
     MODE_MIGRATE,
+    MODE_GIVE_BACK,
     MODE_STATES,
     MODE_KEYS,
     MODE_SPOOL,
@@ -50,6 +51,7 @@ static const struct option options[] = {
     {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
     {"curve-keys", required_argument, NULL, 'K'}, {"spool", required_argument, NULL, 'S'},
     {"print-config", no_argument, NULL, 'p'}, {"migrate", no_argument, NULL, 'm'},
+    {"give-back", no_argument, NULL, 'g'},
     {"print-states", no_argument, NULL, 's'}, {"version", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -58,7 +60,7 @@ static const struct option options[] = {
 static void print_help(FILE *to)
 {
     fputs("usage: spendd [--config FILE] [--check | --print-config | --curve-keys DIR | --migrate |\n"
-          "              --print-states | --spool VERB DIR | --version | --help]\n"
+          "              --give-back | --print-states | --spool VERB DIR | --version | --help]\n"
           "\n"
           "Takes spend events from gateways and counts each of them in PostgreSQL exactly once.\n"
           "\n"
@@ -69,6 +71,8 @@ static void print_help(FILE *to)
           "                   make a key pair for tcp:// in DIR: the server's, or that of the client NAME\n"
           "  --migrate        make or upgrade the schema in PostgreSQL (as database.url), then leave; may\n"
           "                   run beside a living spendd\n"
+          "  --give-back      what a killed spendd had claimed of LiteLLM's lists goes back to them, unless it\n"
+          "                   was counted; may run beside a living spendd\n"
           "  --spool ls|cat|verify|push DIR\n"
           "                   a volume that no spendd runs on (a spool, or one lane of it): list its segments,\n"
           "                   print the events that PostgreSQL does not have as JSON lines, verify every\n"
@@ -77,8 +81,8 @@ static void print_help(FILE *to)
           "  --version        print version and build\n"
           "  --help           print this\n"
           "\n"
-          "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate) or damage found\n"
-          "(--spool), 2 wrong options, 75 failed for now, 78 configuration.\n"
+          "Exit codes: 0 asked to leave or done, 1 refused by PostgreSQL (--migrate, --give-back) or\n"
+          "damage found (--spool), 2 wrong options, 75 failed for now, 78 configuration.\n"
           "Signals: SIGTERM and SIGINT drain, a second one leaves at once; SIGHUP reads FILE again.\n",
           to);
 }
@@ -92,6 +96,8 @@ static enum mode mode_of(int letter)
         return MODE_PRINT;
     case 'm':
         return MODE_MIGRATE;
+    case 'g':
+        return MODE_GIVE_BACK;
     case 's':
         return MODE_STATES;
     case 'v':
@@ -208,6 +214,8 @@ static int with_settings(const struct arguments *arguments)
         settings.database_migrate = true; /* the command says so, whatever the file says */
         return task_run(&settings, "db_flusher", "migrate");
     }
+    if (arguments->mode == MODE_GIVE_BACK)
+        return task_run(&settings, "db_flusher", "give-back");
     log_set_level((enum log_level)log_level_from(settings.log_level));
     log_set_format(settings.log_format);
     log_set_burst((unsigned)settings.log_burst);
@@ -259,6 +267,7 @@ int main(int argc, char **argv)
     case MODE_CHECK:
     case MODE_PRINT:
     case MODE_MIGRATE:
+    case MODE_GIVE_BACK:
         return with_settings(&arguments);
     }
     return EXIT_USAGE;

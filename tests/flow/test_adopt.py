@@ -1,13 +1,14 @@
 """litellm.adopt, the flusher alone: LiteLLM's lists and its pod locks taken over, elements made by hand."""
 import json
 import os
+import subprocess
 import sys
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib import elements, litellm
+from lib import daemon, elements, litellm
 from lib.elements import EMPTY, LISTS, LOCKS, SPEND, Books, Pod, claim_key, left, settled
 from lib.lone import Bench
 from lib.waiting import wait_until
@@ -235,3 +236,39 @@ def test_two_instances(bench):
     settled(bench.client, [second])
     books.check(bench.pg)
     holds(bench, second)
+
+
+def test_give_back_after_a_kill(bench, place):
+    """spendd --give-back: what a killed flusher had claimed goes back as it was; what it had committed does not."""
+    flusher = holds(bench, adopter(bench))
+    line = bench.pg.connect()
+    line.autocommit = False
+    line.cursor().execute("SELECT FROM spendd.shard FOR UPDATE")
+    books, gone, pushed = Books(11), Books(12), {key: [] for key, _ in LISTS.values()}
+    for name in 4 * tuple(LISTS):
+        pushed[LISTS[name][0]].append(books.element(name).encode())
+    for key, found in pushed.items():
+        bench.client.rpush(key, *found)
+    wait_until(lambda: left(bench.client)[1] > 0, 20, "a list to be claimed", [flusher])
+    flusher.kill()
+    bench.client.lpush(elements.WINDOW, "[]")
+    plant(bench, elements.WINDOW, "counted", gone.element("spend"))
+    line.cursor().execute("INSERT INTO spendd.claim (id, state) VALUES ('counted', 'applied')")
+    line.commit()
+    line.close()
+    claims = left(bench.client)[1]
+    config = os.path.join(place.sub("c"), "spendd.conf")
+    with open(config, "w", encoding="utf-8") as file:
+        file.write(daemon.render({"redis.url": bench.rd.url, "database.url": bench.pg.url(), "database.layout": "litellm"}))
+    done = subprocess.run([os.path.join(daemon.BUILD, "bin/spendd"), "--config", config, "--give-back"], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{claims} claims found: {claims - 1} given back to their lists, "
+                                                 "1 were counted already\n"), done.stderr
+    assert {key: bench.client.lrange(key, 0, -1) for key in pushed} == pushed
+    assert left(bench.client)[1] == 0 and bench.client.llen(elements.WINDOW) == 1
+    bench.client.delete(*LOCKS)
+    settled(bench.client, [adopter(bench)])
+    books.check(bench.pg)
+    again = subprocess.run([os.path.join(daemon.BUILD, "bin/spendd"), "--config", config, "--give-back"], capture_output=True,
+                           text=True, timeout=60, check=False)
+    assert again.stdout.startswith("0 claims found")

@@ -115,6 +115,6 @@ void outcome_less(struct flusher *f); /* the next flush takes half */
 
 bool flusher_paused(const struct flusher *f); /* by the operator: nothing is written to PostgreSQL */
 
-extern const struct worker migrate_task; /* migrate.c */
+extern const struct worker migrate_task, give_back_task;
 
 #endif

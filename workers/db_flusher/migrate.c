@@ -101,4 +101,5 @@ const struct worker migrate_task = {
     .open = open_migration,
     .drain = drain_migration,
     .close = close_migration,
+    .task = &give_back_task,
 };
