@@ -11,6 +11,7 @@
  */
 #include "common/litellm/element.h"
 
+#include "common/base/utf8.h"
 #include "common/money/money.h"
 
 #include <string.h>
@@ -127,30 +128,65 @@ static const char *find(const char *from, const char *end, const char *word)
     return memmem(from, (size_t)(end - from), word, strlen(word));
 }
 
-/* "team_id::<team>::user_id::<user>".  LiteLLM splits at each "::" and takes the second and the fourth; an id
- * that holds the middle part itself can be cut in two ways, and nobody knows which was meant. */
-static void split_member(struct reader *reader)
+/* "<first><team or organization>::user_id::<user>".  LiteLLM splits at each "::" and takes the second and the
+ * fourth; an id that holds the middle part itself can be cut in two ways, and nobody knows which was meant. */
+static void split_member(struct reader *reader, const char *first)
 {
-    static const char first[] = "team_id::", middle[] = "::user_id::";
+    static const char middle[] = "::user_id::";
     const char *at = reader->part.id.data, *end = at + reader->part.id.length, *cut;
 
     if (reader->part.bad != NULL)
         return;
-    if (reader->part.id.length < sizeof first - 1 || memcmp(at, first, sizeof first - 1) != 0) {
-        bad(reader, "the key of a team member does not begin with team_id::");
+    if (reader->part.id.length < strlen(first) || memcmp(at, first, strlen(first)) != 0) {
+        bad(reader, "the key of a member does not begin with team_id:: or organization_id::");
         return;
     }
-    at += sizeof first - 1;
+    at += strlen(first);
     cut = find(at, end, middle);
     if (cut == NULL) {
-        bad(reader, "the key of a team member names no user");
+        bad(reader, "the key of a member names no user");
         return;
     }
     if (find(cut + 1, end, middle) != NULL)
-        bad(reader, "the key of a team member can be read in more than one way");
+        bad(reader, "the key of a member can be read in more than one way");
     reader->part.id = (struct slice){at, (uint32_t)(cut - at)};
     cut += sizeof middle - 1;
     reader->part.second = (struct slice){cut, (uint32_t)(end - cut)};
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+/* Percent-encoding undone, as urllib's unquote does it: what is no %XX stays.  It lies in our scratch. */
+static void unquote(struct reader *reader, struct slice *text)
+{
+    char *to = reader->scratch + (text->data - reader->scratch), *first = to;
+    const char *at = text->data, *end = at + text->length;
+
+    while (at < end) {
+        bool quoted = end - at > 2 && *at == '%' && hex(at[1]) >= 0 && hex(at[2]) >= 0;
+
+        *to++ = quoted ? (char)(hex(at[1]) << 4 | hex(at[2])) : *at;
+        at += quoted ? 3 : 1;
+    }
+    text->length = (uint32_t)(to - first);
+    if (!utf8_clean(text->data, text->length))
+        bad(reader, "a text holds NUL, half of a surrogate pair or bytes that are not UTF-8");
+}
+
+static void take_member_key(struct reader *reader)
+{
+    if (reader->part.entity == ELEMENT_team_member)
+        split_member(reader, "team_id::");
+    if (reader->part.entity != ELEMENT_org_member)
+        return;
+    split_member(reader, "organization_id::");
+    if (reader->part.bad != NULL)
+        return;
+    unquote(reader, &reader->part.id);
+    unquote(reader, &reader->part.second);
 }
 
 static void read_map(struct reader *reader, const struct json_span *map)
@@ -164,8 +200,7 @@ static void read_map(struct reader *reader, const struct json_span *map)
         if (reader->part.entity == ELEMENT_ENTITIES)
             bad(reader, "a field that this build does not know");
         take_text(reader, &key, &reader->part.id);
-        if (reader->part.entity == ELEMENT_team_member)
-            split_member(reader);
+        take_member_key(reader);
         take_money(reader, &value, &reader->part.money[ELEMENT_spend]);
         if (reader->part.id.length + reader->part.second.length > ELEMENT_KEY_MAX)
             bad(reader, "an id is too long for an index");

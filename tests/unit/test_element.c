@@ -100,6 +100,8 @@ static void totals(void **state)
     is(LITELLM_LIST_spend, "{\"new_list_transactions\": {}, \"newer\": null}", "");
     is(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::t::x::user_id::u::y\": 1}}", "t::x/u::y=1;");
     is(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::::user_id::\": 1}}", "/=1;");
+    is(LITELLM_LIST_spend, "{\"org_member_list_transactions\": {\"organization_id::a%3A%3Ab::user_id::%C3%A9%2\": 1}}",
+       "a::b/\xc3\xa9%2=1;");
 }
 
 static void bad_totals(void **state)
@@ -127,6 +129,8 @@ static void bad_totals(void **state)
         "more than one way", "{\"team_member_list_transactions\": {\"team_id::a::user_id::b::user_id::c\": 1}}");
     bad(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::a::user_id::user_id::c\": 1}}",
         "more than one way", "{\"team_member_list_transactions\": {\"team_id::a::user_id::user_id::c\": 1}}");
+    bad(LITELLM_LIST_spend, "{\"org_member_list_transactions\": {\"organization_id::a%00::user_id::b\": 1}}", "NUL",
+        "{\"org_member_list_transactions\": {\"organization_id::a%00::user_id::b\": 1}}");
     bad(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"a::b\": 1}}", "team_id::",
         "{\"team_member_list_transactions\": {\"a::b\": 1}}");
 }
@@ -175,8 +179,8 @@ static void names(void **state)
 {
     static const struct {
         const char *key, *namespace, *final, *claim;
-    } rows[] = {{"litellm_spend_update_buffer", "", "litellm_spend_update_buffer", "{litellm_spend_update_buffer}:spendd:claim"},
-                {"litellm_spend_update_buffer", "litellm", "litellm_spend_update_buffer", "{litellm_spend_update_buffer}:spendd:claim"},
+    } rows[] = {{"litellm_x", "", "litellm_x", "{litellm_x}:spendd:claim"},
+                {"litellm_x", "litellm", "litellm_x", "{litellm_x}:spendd:claim"},
                 {"cronjob_lock:j", "litellm", "litellm:cronjob_lock:j", "{litellm:cronjob_lock:j}:spendd:claim"},
                 {"l", "{prod}", "{prod}:l", "{prod}:l:spendd:claim"},
                 {"l", "{}", "{}:l", "{{}:l}:spendd:claim"}};

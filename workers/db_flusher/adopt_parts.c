@@ -23,6 +23,7 @@ static const enum litellm_entity entities[ELEMENT_ENTITIES] = {
     [ELEMENT_org] = LITELLM_organization,
     [ELEMENT_tag] = LITELLM_tag,
     [ELEMENT_agent] = LITELLM_agent,
+    [ELEMENT_org_member] = LITELLM_organization_member,
     [ELEMENT_project] = LITELLM_project,
     [ELEMENT_model_access_group] = LITELLM_model_access_group,
 };
@@ -66,6 +67,15 @@ static const struct {
     {ELEMENT_prompt_caching_savings_spend, LITELLM_prompt_caching_savings_spend},
     {ELEMENT_gateway_injected_caching_savings_spend, LITELLM_gateway_injected_caching_savings_spend},
     {ELEMENT_autorouter_savings_spend, LITELLM_autorouter_savings_spend},
+};
+
+static const struct {
+    enum element_count from;
+    enum litellm_extra to;
+} extra_counts[] = {
+    {ELEMENT_compression_saved_tokens, LITELLM_compression_saved_tokens},
+    {ELEMENT_total_response_time_ms, LITELLM_total_response_time_ms},
+    {ELEMENT_timed_requests, LITELLM_timed_requests},
 };
 
 /* One pass over all claims. */
@@ -163,8 +173,10 @@ static enum litellm_added add_day(struct adopt_parts *parts, const struct elemen
         failed |= amount_parse(money->data, money->length, &day.extra[extras[i].to]);
         day.extras |= day.extra[extras[i].to] != 0;
     }
-    day.extra[LITELLM_compression_saved_tokens] = part->count[ELEMENT_compression_saved_tokens];
-    day.extras |= part->count[ELEMENT_compression_saved_tokens] != 0;
+    for (size_t i = 0; i < COUNT_OF(extra_counts); i++) {
+        day.extra[extra_counts[i].to] = part->count[extra_counts[i].from];
+        day.extras |= part->count[extra_counts[i].from] != 0;
+    }
     if (failed) {
         err_set(err, "an amount is out of bounds");
         return LITELLM_REFUSED;
