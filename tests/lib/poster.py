@@ -52,16 +52,25 @@ class Web:
         if self.token and "Authorization" not in headers:
             headers["Authorization"] = f"Bearer {self.token}"
         key = face, threading.get_ident()
-        connection = self._kept.get(key) or self.connect(face, timeout_s)
-        self._kept.pop(key, None)
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        connection = self._kept.pop(key, None)
+        try:
+            answer, content = self._once(connection, method, path, body, headers) if connection else (None, None)
+        except (OSError, http.client.HTTPException):
+            answer = None  # it was kept too long: whoever keeps connections must expect that
+        if answer is None:
+            connection = self.connect(face, timeout_s)
+            answer, content = self._once(connection, method, path, body, headers)
         if answer.will_close:
             connection.close()
         else:
             self._kept[key] = connection
         return answer.status, content, answer.headers
+
+    @staticmethod
+    def _once(connection, method, path, body, headers):
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
 
     def post(self, events, path="/v1/events", headers=None, **more):
         """Events (a list, or a body as bytes); the answer as a value."""

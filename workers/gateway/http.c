@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define PEM_BYTES_MAX 65536
+#define SWEEP_MS 1000
 #define STOP_TURNS 16 /* of the daemon, for last answers */
 
 /* What libmicrohttpd has to say is about strangers' connections. */
@@ -60,6 +61,14 @@ static void on_ready(void *arg, short revents)
 {
     (void)revents;
     run(arg);
+}
+
+static void on_sweep(void *arg)
+{
+    struct http *http = arg;
+
+    peers_sweep(http);
+    timer_in_ms(http->sweep, SWEEP_MS);
 }
 
 static void on_soon(void *arg)
@@ -167,6 +176,7 @@ struct http *http_open(const struct http_options *options, int *code, struct err
     http->gateway = options->gateway;
     http->face = options->face;
     http->soon = harness_timer(http->gateway->harness, on_soon, http);
+    http->sweep = harness_timer(http->gateway->harness, on_sweep, http);
     if (start(http, options->listener, err) != 0) {
         *code = http->tls ? EXIT_CONFIGURATION : EXIT_TEMPORARY;
         http_close(&http);
@@ -174,6 +184,7 @@ struct http *http_open(const struct http_options *options, int *code, struct err
     }
     info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     http->watch = harness_watch(http->gateway->harness, info->epoll_fd, POLLIN, on_ready, http);
+    timer_in_ms(http->sweep, SWEEP_MS);
     http_wake(http);
     return http;
 }
@@ -227,6 +238,7 @@ void http_close(struct http **http)
         end_requests(h);
         MHD_stop_daemon(h->daemon);
     }
+    harness_untimer(&h->sweep);
     harness_untimer(&h->soon);
     free(h);
 }

@@ -17,6 +17,7 @@ struct http {
     struct MHD_Daemon *daemon;
     struct watch *watch; /* of the daemon's epoll descriptor */
     struct timer *soon;  /* when the daemon wants to run by itself */
+    struct timer *sweep;
     struct peer *peers;
     unsigned peer_count, requests; /* requests: under way */
 };
@@ -55,6 +56,7 @@ void peer_notify(void *http, struct MHD_Connection *connection, void **context,
                  enum MHD_ConnectionNotificationCode what);
 struct peer *peer_of(struct MHD_Connection *connection);
 void peer_hang_up(struct peer *peer);
+void peers_sweep(struct http *http); /* hangs up on those who have left */
 
 /* http_request.c: about requests. */
 void *request_line(void *http, const char *uri, struct MHD_Connection *connection);

@@ -104,6 +104,18 @@ void peer_notify(void *arg, struct MHD_Connection *connection, void **context,
         close_peer(arg, *context);
 }
 
+/* The epoll of libmicrohttpd (0.9.75) is edge-triggered and takes a short read for the last one: a sender that left
+ * right behind half a request is not seen to have left, and would hold its memory until the deadline. */
+void peers_sweep(struct http *http)
+{
+    char byte;
+
+    for (struct peer *peer = http->peers; peer != NULL; peer = peer->next)
+        if ((peer->request == NULL || !peer->request->whole) &&
+            recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+            peer_hang_up(peer);
+}
+
 struct peer *peer_of(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
