@@ -7,6 +7,7 @@
 
 #include "common/base/attr.h"
 #include "common/base/err.h"
+#include "common/json/json.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -39,5 +40,8 @@ const struct json_tree *json_member(const struct json_tree *tree, const char *ke
 
 /* The whole number that stands there; `otherwise` if there is none. */
 int64_t json_integer(const struct json_tree *tree, int64_t otherwise);
+
+/* Written out again; NULL: null. */
+void json_tree_write(const struct json_tree *tree, struct json_out *out);
 
 #endif

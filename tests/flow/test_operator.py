@@ -80,6 +80,8 @@ def test_views(instance, stack):
     assert lock["paused"] == [] and lock["lock"]["known"]
     health = ok(instance, "health")
     assert health["ready"] and health["database"] and health["redis"] and not health["why"]
+    health = wait_until(lambda: (seen := ok(instance, "health"))["checks"]["known"] and seen, 10, "the health checker", [instance])
+    assert health["models"] == [] and {"redis_clients_percent", "database_replica"} <= {row["watch"] for row in health["stores"]}
     for word in ("workers", "queues", "lock", "health", "fleet", "status"):
         text = instance.ctl(word)
         assert text.returncode == 0 and text.stdout and "\x1b" not in text.stdout

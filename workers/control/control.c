@@ -20,6 +20,7 @@
 #include "common/bus/bus.h"
 #include "common/bus/bus_guard.h"
 #include "common/json/json_put.h"
+#include "workers/control/checks.h"
 #include "workers/control/crowd.h"
 #include "workers/control/listeners.h"
 #include "workers/control/orders.h"
@@ -176,6 +177,7 @@ static void control_close(void *self)
     pauses_free(&control->pauses);
     crowd_free(&control->crowd);
     if (control->bus != NULL) {
+        heard_checks_free(&control->checks);
         bus_drop(&control->socket);
         bus_close(&control->bus, 0);
     }
@@ -212,6 +214,9 @@ static int open_parts(struct control *control, struct err *err)
         return err_set(err, "no memory");
     control->bus = bus_open(control->harness, settings->runtime_dir, err);
     if (control->bus == NULL)
+        return -1;
+    control->checks = heard_checks_new(control->bus, err);
+    if (control->checks == NULL)
         return -1;
     if (settings->admin_curve_certificate[0] != '\0' && bus_guard(control->bus, &guard, err) != 0)
         return -1;

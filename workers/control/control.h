@@ -19,6 +19,7 @@ struct control {
     struct relays *relays;
     struct pauses *pauses;
     struct waits *waits;
+    struct heard_checks *checks;
     struct crowd *crowd;
     char gate_why[200];   /* why the gate database is closed; "": it is open */
     struct json_out *out; /* for an answer that is written at once: cleared by whoever begins one */

@@ -24,7 +24,8 @@
  *   queues   {"queue", "spool", "lanes": [{"lane", "bytes", "unapplied_bytes", "unapplied_segments",
  *            "oldest_unapplied_s"}]}
  *   lock     {"lock", "held_here", "paused"}
- *   health   {"ready", "why", "database", "database_why", "redis", "redis_why", "paused"}
+ *   health   {"ready", "why", "database", "database_why", "redis", "redis_why", "paused",
+ *            "checks": {"known", "why"}, "models": [...], "stores": [...]}   checks.c
  * Owns nothing; if we die on any line, the asker asks again.
  */
 #include "workers/control/status.h"
@@ -33,6 +34,7 @@
 #include "common/harness/build.h"
 #include "common/harness/roster.h"
 #include "common/json/json_put.h"
+#include "workers/control/checks.h"
 #include "workers/control/figures.h"
 #include "workers/control/pauses.h"
 
@@ -274,6 +276,7 @@ static void show_health(void *arg, const struct route *route, const struct statu
     json_put_text(out, "database_why", seen->supervisor ? seen->snapshot.database_why : "");
     json_put_bool(out, "redis", seen->queue.known);
     json_put_text(out, "redis_why", seen->queue.why);
+    heard_checks_write(control->checks, out);
     pauses_write(control, &seen->queue, out);
     end(control, route);
 }

@@ -70,38 +70,6 @@ void handle_readiness(struct gateway *gateway, struct request *request)
 
 /* --- the health checker's document -------------------------------------------------------------------- */
 
-/* A member of the report, written out again: numbers stay the text that they were.  Without one: null. */
-static void copy_value(struct json_out *out, const struct json_tree *value)
-{
-    if (value == NULL || value->kind == JSON_NULL) {
-        json_null(out);
-        return;
-    }
-    switch (value->kind) {
-    case JSON_NULL:
-    case JSON_FALSE:
-    case JSON_TRUE:
-        json_bool(out, value->kind == JSON_TRUE);
-        return;
-    case JSON_NUMBER:
-        json_raw(out, value->text, strlen(value->text));
-        return;
-    case JSON_STRING:
-        json_string(out, value->text);
-        return;
-    case JSON_ARRAY:
-    case JSON_OBJECT:
-        break;
-    }
-    (value->kind == JSON_ARRAY ? json_array : json_object)(out);
-    for (const struct json_tree *at = value->first; at != NULL; at = at->next) {
-        if (value->kind == JSON_OBJECT)
-            json_key(out, at->key);
-        copy_value(out, at);
-    }
-    json_end(out);
-}
-
 /* NULL: none has come, or it is no JSON. */
 static struct json_tree *read_report(const struct news *news)
 {
@@ -119,7 +87,7 @@ void handle_shared_status(struct gateway *gateway, struct request *request)
         http_refuse(request, 503, "the health checker has not reported yet");
     } else {
         json_clear(gateway->out);
-        copy_value(gateway->out, status);
+        json_tree_write(status, gateway->out);
         gateway_answer(gateway, request, 200);
     }
     json_tree_free(&report);
@@ -154,9 +122,9 @@ static void put_stores(struct json_out *out, const struct news *news, const stru
     json_put_number_if(out, "since_ms", news->gate_ms > 0, news->gate_ms);
     json_end(out);
     json_key(out, "stores");
-    copy_value(out, json_member(report, "probes"));
+    json_tree_write(json_member(report, "probes"), out);
     json_key(out, "watches");
-    copy_value(out, json_member(report, "stores"));
+    json_tree_write(json_member(report, "stores"), out);
 }
 
 void handle_services(struct gateway *gateway, struct request *request)
@@ -184,7 +152,7 @@ void handle_health(struct gateway *gateway, struct request *request)
     json_put_text(out, "instance", gateway->settings->instance);
     json_put_text(out, "version", build_version);
     json_key(out, "models");
-    copy_value(out, json_member(report, "models"));
+    json_tree_write(json_member(report, "models"), out);
     end(gateway, request, ready);
     json_tree_free(&report);
 }

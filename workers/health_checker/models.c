@@ -106,8 +106,10 @@ static void note(struct models *models, const struct redis_reply *reply)
         return;
     models->cached_since = models_ago(age_ms);
     copy_item(reply, TURN_BY, models->cached_by, sizeof models->cached_by);
-    if (strcmp(at, models->known_at) != 0)
+    if (strcmp(at, models->known_at) != 0) {
         take_document(models, reply, age_ms);
+        models->changed(models->arg);
+    }
     snprintf(models->known_at, sizeof models->known_at, "%s", at);
 }
 
