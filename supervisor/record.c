@@ -93,8 +93,14 @@ static void gate_moved(struct supervisor *supervisor)
     }
 }
 
-static void take_probe(struct supervisor *supervisor, const struct msg *record)
+/* What a gated worker finds itself closes nothing: it stands down by itself, says why in its own status and tries again
+ * slowly.  Where a probe can see it too, the health checker looks at once, and its word closes the gate.  Where it
+ * cannot (a full disk, a missing table), the next probe would open the gate again, and each round would cost a
+ * process that had been waiting already. */
+static void take_probe(struct supervisor *supervisor, const struct slot *slot, const struct msg *record)
 {
+    if (!record->probe.passed && roster_table[slot->row].gate != GATE_NONE)
+        return;
     if (strcmp(record->probe.store, "database") == 0 &&
         gate_probed(&supervisor->database, record->probe.passed, record->probe.detail,
                     supervisor->settings.health_fail_after))
@@ -155,7 +161,7 @@ static void take(struct supervisor *supervisor, struct slot *slot, const struct 
     else if (record->kind == MSG_status)
         snprintf(slot->status, sizeof slot->status, "%s", record->status.text);
     else if (record->kind == MSG_probe)
-        take_probe(supervisor, record);
+        take_probe(supervisor, slot, record);
     else if (record->kind == MSG_snapshot_ask)
         take_snapshot_ask(supervisor, slot, record);
     else if (record->kind == MSG_order)

@@ -97,6 +97,14 @@ def test_a_missing_table_is_not_a_poisoned_event(stack):
     producer = load(instance, "missing")
     wait_until(lambda: conservation.settled(stack.postgres, 20), 30, "the first events", stack.logs)
     stack.postgres.query("alter table spendd.spend_daily rename to spend_daily_away")
+    wait_until(lambda: (instance.metric("flush_stands_down_total") or 0) >= 5, 60, "it to stand down again and again", stack.logs)
+    status = instance.status()
+    flusher = next(row for row in status["workers"] if row["name"] == "db_flusher")
+    # A probe cannot see it, so the gate does not flap: the flusher waits by itself, and says what for.
+    assert status["gate"]["database"]["open"] and flusher["restarts"] == 0
+    assert "gate_closed" not in instance.log_text().partition("gate_opened")[2]
+    wait_until(lambda: any(row["name"] == "db_flusher" and row["status"].startswith("stands down: ") and "spend_daily" in row["status"]
+                           for row in instance.status()["workers"]), 20, "the flusher to say why", stack.logs)
     more_answers(producer, 60, instance)
     stack.postgres.query("alter table spendd.spend_daily_away rename to spend_daily")
     report = finish(stack, producer)

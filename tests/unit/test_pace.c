@@ -16,19 +16,20 @@
 static void rows(void **state)
 {
     static const struct {
-        struct pace_facts facts; /* ever, passed, gate_open, holder, flushed, idle_due */
+        struct pace_facts facts; /* ever, passed, gate_open, holder, flushed, idle_due, stood_down */
         enum pace pace;
     } row[] = {
-        {{false, false, false, false, false, false}, PACE_PROBE},
-        {{true, false, true, false, false, false}, PACE_PROBE},
-        {{true, false, true, true, true, false}, PACE_PROBE}, /* what failed is seen to work by a probe */
-        {{true, true, false, false, false, false}, PACE_PROBE},
-        {{true, true, true, false, false, false}, PACE_WAIT},
-        {{true, true, true, false, true, false}, PACE_WAIT},
-        {{true, true, true, false, false, true}, PACE_PROBE},
-        {{true, true, true, true, true, false}, PACE_PROVED},
-        {{true, true, true, true, true, true}, PACE_PROVED},
-        {{true, true, true, true, false, false}, PACE_PROBE}, /* holds the lock and does not get on */
+        {{false, false, false, false, false, false, false}, PACE_PROBE},
+        {{true, false, true, false, false, false, false}, PACE_PROBE},
+        {{true, false, true, true, true, false, false}, PACE_PROBE}, /* what failed is seen to work by a probe */
+        {{true, true, false, false, false, false, false}, PACE_PROBE},
+        {{true, true, true, false, false, false, false}, PACE_WAIT},
+        {{true, true, true, false, true, false, false}, PACE_WAIT},
+        {{true, true, true, false, false, true, false}, PACE_PROBE},
+        {{true, true, true, true, true, false, false}, PACE_PROVED},
+        {{true, true, true, true, true, true, false}, PACE_PROVED},
+        {{true, true, true, true, false, false, false}, PACE_PROBE}, /* holds the lock and does not get on */
+        {{true, true, true, false, false, false, true}, PACE_PROBE}, /* the flusher has found something */
     };
 
     (void)state;

@@ -117,6 +117,7 @@ void turn_stand_down(struct flusher *f, enum pg_refusal refusal, const char *why
         database_says(f, "stands down: %.120s", why);
     }
     f->stood_down = true;
+    flusher_count(f, METRIC_flush_stands_down_total, 1);
     turn_probe(f, false, why);
     hold_give_up(f);
     pg_disconnect(f->pg); /* another server may answer next time: a failover leaves us at a read-only one */

@@ -56,7 +56,7 @@ struct health_checker {
     bool gate_open;
     mono_t idle_due;   /* the database's long pause is over */
     mono_t figures_due; /* a flush proves that it works, and tells no figures */
-    int64_t flushes; /* when last looked */
+    int64_t flushes, stood_down; /* when last looked */
 };
 
 /* --- when
@@ -90,6 +90,7 @@ static void look_at_database(struct health_checker *checker)
 {
     struct checked *checked = &checker->checked[STORE_DATABASE];
     int64_t flushes = figure(checker, METRIC_flushes_total);
+    int64_t stood_down = figure(checker, METRIC_flush_stands_down_total);
     const struct pace_facts facts = {
         .ever = checked->ever,
         .passed = checked->last.passed,
@@ -97,6 +98,7 @@ static void look_at_database(struct health_checker *checker)
         .holder = figure(checker, METRIC_lock_held) > 0,
         .flushed = flushes != checker->flushes,
         .idle_due = mono_reached(mono_now(), checker->idle_due),
+        .stood_down = stood_down != checker->stood_down,
     };
     enum pace pace = pace_decide(&facts);
     int64_t idle_ms = jittered(harness_settings(checker->harness)->health_idle_probe_ms);
@@ -104,6 +106,7 @@ static void look_at_database(struct health_checker *checker)
     if (pace == PACE_PROVED && mono_reached(mono_now(), checker->figures_due))
         pace = PACE_PROBE;
     checker->flushes = flushes;
+    checker->stood_down = stood_down;
     if (pace != PACE_WAIT)
         checker->idle_due = mono_after_ms(mono_now(), idle_ms);
     if (pace == PACE_PROBE) {

@@ -11,7 +11,7 @@
 
 enum pace pace_decide(const struct pace_facts *facts)
 {
-    if (!facts->ever || !facts->passed || !facts->gate_open)
+    if (!facts->ever || !facts->passed || !facts->gate_open || facts->stood_down)
         return PACE_PROBE;
     if (facts->holder)
         return facts->flushed ? PACE_PROVED : PACE_PROBE;

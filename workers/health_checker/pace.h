@@ -15,6 +15,7 @@ struct pace_facts {
     bool holder;     /* this instance has the lock */
     bool flushed;    /* it has committed since the last look */
     bool idle_due;   /* the long pause is over */
+    bool stood_down; /* since the last look the flusher has found what stops it: can a probe see it? */
 };
 
 enum pace { PACE_PROBE, PACE_PROVED /* a committed flush counts as a passed probe */, PACE_WAIT };
