@@ -99,11 +99,12 @@ class Batch:
 
     async def run(self):
         while self.statements:
-            sql = self.statements[0][0]
-            same = []
-            while self.statements and self.statements[0][0] == sql:
-                same.append(self.statements.pop(0)[1])
-            await self.connection.executemany(typed(sql, same[0]), same)
+            sql, values = self.statements[0][0], []
+            kinds = [type(value) for value in self.statements[0][1]]  # an amount may be the integer 0
+            while self.statements and self.statements[0][0] == sql and \
+                    [type(value) for value in self.statements[0][1]] == kinds:
+                values.append(self.statements.pop(0)[1])
+            await self.connection.executemany(typed(sql, values[0]), values)
 
 
 def typed(sql, values):
