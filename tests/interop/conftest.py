@@ -31,7 +31,7 @@ class Databases:
     """One PostgreSQL; for each LiteLLM a template made by its own migrations, copied for each test."""
 
     def __init__(self, place):
-        self.postgres, self.made, self.count = place.postgres(max_connections=100).start(), set(), 0
+        self.postgres, self.made, self.count = place.postgres(max_connections=100, deadlock_timeout="100ms").start(), set(), 0
 
     def template(self, environment):
         name = f"template_{environment.name}"

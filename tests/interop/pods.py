@@ -148,6 +148,9 @@ class Cast:
         for org in self.orgs:
             add('insert into "LiteLLM_OrganizationTable" (organization_id, organization_alias, budget_id, models,'
                 " created_by, updated_by) values (%s, %s, 'b', '{}', 't', 't')", (org, org))
+            for user in self.users:
+                add('insert into "LiteLLM_OrganizationMembership" (user_id, organization_id) values (%s, %s)',
+                    (user, org))
         for team in self.teams:
             add('insert into "LiteLLM_TeamTable" (team_id) values (%s)', (team,))
             for user in self.users:

@@ -72,7 +72,7 @@ def test_totals_are_what_went_in(site):
     for pod in site.pods:
         pods.worked(pod.ask("calls"))
     exact(site, traffic.sent)
-    assert site.query("select count(*) from spendd.dead_letter") == [(0,)]
+    assert site.query("select class, reason, left(encode(record, 'escape'), 200) from spendd.dead_letter limit 5") == []
 
 
 def test_same_as_litellms_own_writer(site):
@@ -83,7 +83,8 @@ def test_same_as_litellms_own_writer(site):
     elements = {name: client.lrange(name, 0, -1) for name in pods.LISTS}
     connection = site.postgres.connect(site.database)
     cursor = connection.cursor()
-    tables = [table for table, _ in (*pods.ENTITIES.values(), *pods.DAILIES.values())] + ["LiteLLM_TeamMembership"]
+    tables = [table for table, _ in (*pods.ENTITIES.values(), *pods.DAILIES.values())] + [
+        "LiteLLM_TeamMembership", "LiteLLM_OrganizationMembership"]
 
     def content():
         found = {}
@@ -208,7 +209,7 @@ def test_foreign_writers_on_the_same_rows(site):
         connection.close()
         rounds.append(count)
 
-    threads = [threading.Thread(target=writer, args=(n,)) for n in range(3)]
+    threads = [threading.Thread(target=writer, args=(n,)) for n in range(2)]
     for thread in threads:
         thread.start()
     try:

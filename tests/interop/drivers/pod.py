@@ -144,7 +144,7 @@ class Pod:
         """A whole tick: push, take the lock if it is free, drain to PostgreSQL, release."""
         await self.writer.db_update_spend_transaction_handler(
             prisma_client=self.client, n_retry_times=3, proxy_logging_obj=self.proxy)
-        tags = getattr(self.writer, "commit_daily_tag_spend_to_db", None)
+        tags = getattr(self.writer, "commit_daily_tag_spend_to_db_with_redis", None)
         if tags is not None:
             await tags(prisma_client=self.client, n_retry_times=3, proxy_logging_obj=self.proxy)
         return {"failures": self.proxy.failures}
