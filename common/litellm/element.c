@@ -168,7 +168,7 @@ static void unquote(struct reader *reader, struct slice *text)
     while (at < end) {
         bool quoted = end - at > 2 && *at == '%' && hex(at[1]) >= 0 && hex(at[2]) >= 0;
 
-        *to++ = quoted ? (char)(hex(at[1]) << 4 | hex(at[2])) : *at;
+        *to++ = (char)(quoted ? hex(at[1]) << 4 | hex(at[2]) : *at);
         at += quoted ? 3 : 1;
     }
     text->length = (uint32_t)(to - first);

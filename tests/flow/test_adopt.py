@@ -272,3 +272,36 @@ def test_give_back_after_a_kill(bench, place):
     again = subprocess.run([os.path.join(daemon.BUILD, "bin/spendd"), "--config", config, "--give-back"], capture_output=True,
                            text=True, timeout=60, check=False)
     assert again.stdout.startswith("0 claims found")
+
+
+def test_status(stack):
+    """A whole daemon: status and lock say who adopts, who holds the pod locks, and how much stands in the lists; PostgreSQL
+    gone, the flusher stays and keeps the locks."""
+    elements.make_tables(stack.postgres)
+    client, books = stack.redis.client(), Books(13)
+    client.set(LOCKS[0], '"somebody-else"', ex=60)
+    one = stack.spendd(**{name.replace("_", "__", 1): value for name, value in ADOPT.items()}).start()
+    wait_until(lambda: any(row["name"] == "db_flusher" and 'held by "somebody-else"' in row["status"]
+                           for row in (one.status() or {"workers": ()})["workers"]), 30, "the holder in the status", [one])
+    said = one.ask("lock")[1]["litellm"]
+    assert said["adopt"] and not said["held_here"]
+    assert said["pod_locks"][0]["holder"] == '"somebody-else"' and said["pod_locks"][0]["ttl_ms"] > 0
+    client.delete(LOCKS[0])
+    wait_until(lambda: one.ask("lock")[1]["litellm"]["held_here"], 30, "the locks", [one])
+    assert f'"spendd:{one.settings.get("instance", "")}' in one.status()["litellm"]["pod_locks"][0]["holder"]
+    books.push(client, 2)
+    settled(client, [one])
+    books.check(stack.postgres)
+    assert set(one.status()["litellm"]["lists"].values()) == {0}
+    stack.postgres.stop("immediate")
+    wait_until(lambda: not one.status()["gate"]["database"]["open"], 30, "the gate to close", [one])
+    flusher = one.pid("db_flusher")
+    books.push(client, 2)
+    wait_until(lambda: client.pttl(LOCKS[0]) < 1600, 20, "some of the lease to pass")
+    wait_until(lambda: client.pttl(LOCKS[0]) > 1600, 20, "a renewal with the gate closed", [one])
+    stack.postgres.start()
+    settled(client, [one])
+    books.check(stack.postgres)
+    assert one.pid("db_flusher") == flusher
+    assert one.stop() == 0
+    assert not any(client.exists(lock) for lock in LOCKS)

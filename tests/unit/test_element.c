@@ -162,9 +162,10 @@ static void windows(void **state)
 
 static void no_elements(void **state)
 {
-    static const char *const texts[] = {"", " ", "[]", "null", "\"x\"", "{\"a\": }", "{\"a\": 1,}", "{\"a\" 1}", "{} {}", "{\"a\": 01}",
-                                        "{\"a\": 1.}", "{\"a\": +1}", "{\"a\": nul}", "{\"a\": \"\\x\"}", "{\"a\": \"\\u12g4\"}",
-                                        "{\"a\": [1}", "{\"a\": \"\n\"}", "{a: 1}", "{\"a\": -}", "{\"a\": 1e}", "{\"a\": \"b"};
+    static const char *const texts[] = {
+        "", " ", "[]", "null", "\"x\"", "{\"a\": }", "{\"a\": 1,}", "{\"a\" 1}", "{} {}", "{\"a\": 01}",
+        "{\"a\": 1.}", "{\"a\": +1}", "{\"a\": nul}", "{\"a\": \"\\x\"}", "{\"a\": \"\\u12g4\"}",
+        "{\"a\": [1}", "{\"a\": \"\n\"}", "{a: 1}", "{\"a\": -}", "{\"a\": 1e}", "{\"a\": \"b"};
     char deep[2 * JSON_SCAN_DEPTH + 16] = "{\"a\": ";
 
     (void)state;
@@ -197,8 +198,9 @@ static void names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(totals),  cmocka_unit_test(bad_totals),  cmocka_unit_test(days),
-                                       cmocka_unit_test(windows), cmocka_unit_test(no_elements), cmocka_unit_test(names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(totals),      cmocka_unit_test(bad_totals),
+                                       cmocka_unit_test(days),        cmocka_unit_test(windows),
+                                       cmocka_unit_test(no_elements), cmocka_unit_test(names)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include "common/harness/harness.h"
 #include "common/redis/redis.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,20 @@
 #define IDLE_MS 60000
 #define BACKOFF_MAX_MS 1000 /* somebody waits: try again soon */
 
-enum part { PART_META, PART_LENGTH, PART_HOLDER, PART_TTL, PART_ASIDE, PART_TIME, PART_HOLD, PARTS };
+/* The last ones only where LiteLLM's lists are adopted: else the keys are none of our business. */
+enum part {
+    PART_META,
+    PART_LENGTH,
+    PART_HOLDER,
+    PART_TTL,
+    PART_ASIDE,
+    PART_TIME,
+    PART_HOLD,
+    PARTS_OWN,
+    PART_POD_HOLDER = PARTS_OWN, /* and then the other lock */
+    PART_POD_TTL = PART_POD_HOLDER + LITELLM_LOCKS,
+    PARTS = PART_POD_TTL + LITELLM_LOCKS
+};
 
 const char *const queue_look_holds[HOLDS] = {
     [HOLD_FLUSH] = "flush", [HOLD_PUSH] = "push", [HOLD_INGEST] = "ingest"};
@@ -30,7 +44,7 @@ struct ask {
     struct queue_look *look;
     uint32_t ticket;
     bool used, sent;
-    unsigned left; /* answers of Redis that are still to come */
+    unsigned part, parts; /* answers of Redis: had, and altogether */
     int64_t now_ms; /* by the clock of Redis */
     queue_look_send_fn *send; /* the connection is lent; NULL: a question of ours */
     queue_look_gone_fn *gone;
@@ -46,7 +60,7 @@ struct queue_look {
     bool failed;         /* the last attempt to connect did */
     struct timer *idle;
     struct ask ask[ASKS_MAX];
-    char meta[80], queue[80], lock[80], aside[80], hold[80];
+    char meta[80], queue[80], lock[80], aside[80], hold[80], pod[LITELLM_LOCKS][LITELLM_KEY];
 };
 
 static void on_part(void *arg, const struct redis_reply *reply, const char *reason);
@@ -85,18 +99,33 @@ static void read_length(struct ask *ask, const struct redis_reply *reply)
         figures->bytes = 0; /* nobody has pushed yet */
 }
 
+static bool take_holder(char holder[160], const struct redis_reply *reply)
+{
+    if (reply->kind != REDIS_BYTES)
+        return false;
+    snprintf(holder, 160, "%.*s", (int)(reply->length < 160 ? reply->length : 159), reply->text);
+    return true;
+}
+
 static void read_holder(struct ask *ask, const struct redis_reply *reply)
 {
-    struct queue_figures *figures = &ask->figures;
-    size_t length = reply->length;
+    ask->figures.held = take_holder(ask->figures.holder, reply);
+}
 
-    figures->held = reply->kind == REDIS_BYTES;
-    if (!figures->held)
-        return;
-    if (length >= sizeof figures->holder)
-        length = sizeof figures->holder - 1;
-    memcpy(figures->holder, reply->text, length);
-    figures->holder[length] = '\0';
+static void read_pod_holder(struct ask *ask, const struct redis_reply *reply)
+{
+    unsigned lock = ask->part - PART_POD_HOLDER;
+
+    ask->figures.pod[lock].held = take_holder(ask->figures.pod[lock].holder, reply);
+}
+
+static void read_pod_ttl(struct ask *ask, const struct redis_reply *reply)
+{
+    unsigned lock = ask->part - PART_POD_TTL;
+
+    ask->figures.pod[lock].ttl_ms = reply->number;
+    if (reply->number == -2)
+        ask->figures.pod[lock].held = false; /* it ran out between the two */
 }
 
 static void read_ttl(struct ask *ask, const struct redis_reply *reply)
@@ -145,12 +174,16 @@ static void (*const readers[PARTS])(struct ask *, const struct redis_reply *) = 
     [PART_ASIDE] = read_aside,
     [PART_TIME] = read_time,
     [PART_HOLD] = read_hold,
+    [PART_POD_HOLDER] = read_pod_holder,
+    [PART_POD_HOLDER + 1] = read_pod_holder,
+    [PART_POD_TTL] = read_pod_ttl,
+    [PART_POD_TTL + 1] = read_pod_ttl,
 };
+static_assert(LITELLM_LOCKS == 2, "a reader for each lock");
 
 static void on_part(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct ask *ask = arg;
-    enum part part = (enum part)(PARTS - ask->left);
     char why[200];
 
     if (reply == NULL) {
@@ -159,11 +192,19 @@ static void on_part(void *arg, const struct redis_reply *reply, const char *reas
         snprintf(why, sizeof why, "Redis says: %.*s", (int)reply->length, reply->text);
         unknown(&ask->figures, why);
     } else if (ask->figures.known) {
-        readers[part](ask, reply);
+        readers[ask->part](ask, reply);
     }
-    ask->left--;
-    if (ask->left == 0)
+    if (++ask->part == ask->parts)
         finish(ask);
+}
+
+static void send_pod(struct ask *ask, const char *command)
+{
+    for (unsigned lock = 0; lock < LITELLM_LOCKS; lock++) {
+        const char *words[] = {command, ask->look->pod[lock]};
+
+        redis_command(ask->look->redis, 2, words, NULL, on_part, ask);
+    }
 }
 
 static void send_ask(struct ask *ask)
@@ -182,7 +223,8 @@ static void send_ask(struct ask *ask)
 
     ask->sent = true;
     snprintf(ask->figures.node, sizeof ask->figures.node, "%s", redis_node(look->redis));
-    ask->left = PARTS;
+    ask->part = 0;
+    ask->parts = harness_settings(look->harness)->litellm_adopt ? PARTS : PARTS_OWN;
     redis_command(look->redis, 3, meta, NULL, on_part, ask);
     redis_command(look->redis, 2, length, NULL, on_part, ask);
     redis_command(look->redis, 2, holder, NULL, on_part, ask);
@@ -190,6 +232,10 @@ static void send_ask(struct ask *ask)
     redis_command(look->redis, 2, aside, NULL, on_part, ask);
     redis_command(look->redis, 1, time, NULL, on_part, ask);
     redis_command(look->redis, 2 + HOLDS, hold, NULL, on_part, ask);
+    if (ask->parts == PARTS_OWN)
+        return;
+    send_pod(ask, "GET");
+    send_pod(ask, "PTTL");
 }
 
 /* --- the connection
@@ -318,6 +364,8 @@ struct queue_look *queue_look_new(struct harness *harness, queue_look_fn *answer
     snprintf(look->lock, sizeof look->lock, "%slock:0", prefix);
     snprintf(look->aside, sizeof look->aside, "%saside:0", prefix);
     snprintf(look->hold, sizeof look->hold, "%shold:0", prefix);
+    for (unsigned lock = 0; lock < LITELLM_LOCKS; lock++)
+        litellm_lock_key(lock, harness_settings(harness)->litellm_lock_namespace, look->pod[lock]);
     return look;
 }
 

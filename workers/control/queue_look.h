@@ -7,6 +7,7 @@
 #define SPENDD_CONTROL_QUEUE_LOOK_H
 
 #include "common/base/err.h"
+#include "common/litellm/lists.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,6 +28,11 @@ struct queue_figures {
     char holder[160]; /* who */
     int64_t ttl_ms;   /* how long yet, if nobody renews it */
     int64_t aside;    /* envelopes of a newer build, set aside */
+    struct {
+        bool held;
+        char holder[160];
+        int64_t ttl_ms;
+    } pod[LITELLM_LOCKS]; /* LiteLLM's pod locks, where its lists are adopted */
     struct {
         int64_t left_ms; /* the fleet is to hold: for how long yet; 0: not */
         char who[80];

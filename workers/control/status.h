@@ -38,4 +38,7 @@ struct queue_look *status_look(struct status *status);
 /* Is every worker that nothing holds back ready?  The reason if not; NULL: yes (status_views.c). */
 const char *status_unready(const struct status_seen *seen, char *text, size_t size);
 
+/* "litellm": {...} (status_litellm.c). */
+void status_litellm(struct json_out *out, const struct harness *harness, const struct queue_figures *queue);
+
 #endif

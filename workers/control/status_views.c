@@ -13,17 +13,21 @@
  *              "oldest_unapplied_s": null},
  *    "events": {"accepted": 0, "duplicate": 0, "rejected": 0, "unacked": 0, "counted": 0,
  *               "known": 0, "conflict": 0, "poison": 0, "dead": 0},
+ *    "litellm": {"adopt": true, "held_here": true, "oldest_claim_s": null, "lists": {"spend": 0, ...},
+ *                "pod_locks": [{"job": "db_spend_update_job", "holder": null, "ttl_ms": null}]},
  *    "paused": [{"what": "flush", "scope": "instance", "until_ms": null, "who": "..."}],
  *    "workers": [{"name", "index", "pid", "state", "restarts", "since_ms", "status", "why"}]}
  * started_ms and since_ms are wall time; a worker without a process has pid null; what is not known
  * ("known": false, with why) is null.  events count since the supervisor started; "known" there is the
  * number of events that PostgreSQL had counted before.
+ * litellm: its lists' lengths as the flusher last saw them, null where it does not adopt them; "held_here": this
+ * instance has both pod locks.
  * scope: this instance or the fleet; until_ms null: until it is resumed.
  *
  *   workers  {"workers"}
  *   queues   {"queue", "spool", "lanes": [{"lane", "bytes", "unapplied_bytes", "unapplied_segments",
  *            "oldest_unapplied_s"}]}
- *   lock     {"lock", "held_here", "paused"}
+ *   lock     {"lock", "held_here", "litellm", "paused"}
  *   health   {"ready", "why", "database", "database_why", "redis", "redis_why", "paused",
  *            "checks": {"known", "why"}, "models": [...], "stores": [...]}   checks.c
  * Owns nothing; if we die on any line, the asker asks again.
@@ -226,6 +230,7 @@ static void show_status(void *arg, const struct route *route, const struct statu
     write_lock(out, &seen->queue);
     write_spool(out, control->harness);
     write_events(out, control->harness);
+    status_litellm(out, control->harness, &seen->queue);
     pauses_write(control, &seen->queue, out);
     write_workers(out, seen);
     end(control, route);
@@ -259,6 +264,7 @@ static void show_lock(void *arg, const struct route *route, const struct status_
 
     write_lock(out, &seen->queue);
     json_put_bool(out, "held_here", figures_sum(control->harness, METRIC_lock_held) > 0);
+    status_litellm(out, control->harness, &seen->queue);
     pauses_write(control, &seen->queue, out);
     end(control, route);
 }

@@ -78,11 +78,11 @@ void adopt_says(const struct flusher *f, char *text, size_t size)
     if (adopt == NULL)
         snprintf(text, size, "%s", "");
     else if (!pod_locks_wanted(adopt->locks))
-        snprintf(text, size, "; LiteLLM's lists are left to its pods until the database is usable");
+        snprintf(text, size, "LiteLLM's lists are left to its pods until the database is usable; ");
     else if (pod_locks_held(adopt->locks, mono_now()))
-        snprintf(text, size, "; adopts LiteLLM's lists");
+        snprintf(text, size, "adopts LiteLLM's lists; ");
     else
-        snprintf(text, size, "; LiteLLM's pod locks are held by %.80s",
+        snprintf(text, size, "LiteLLM's pod locks are held by %.60s; ",
                  pod_locks_holder(adopt->locks)[0] ? pod_locks_holder(adopt->locks) : "nobody yet");
 }
 

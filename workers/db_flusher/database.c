@@ -174,7 +174,7 @@ void database_says(struct flusher *f, const char *format, ...)
     vsnprintf(word, sizeof word, format, ap);
     va_end(ap);
     adopt_says(f, adoption, sizeof adoption);
-    snprintf(said, sizeof said, "%s%s", word, adoption);
+    snprintf(said, sizeof said, "%s%s", adoption, word);
     if (strcmp(said, f->said) == 0 && !f->waits)
         return;
     f->waits = false;
