@@ -70,11 +70,14 @@ static void run(const unsigned char *input, size_t bytes)
 }
 
 static const char *const samples[] = {
-    "\0{\"user_list_transactions\": {\"u\\u00e9\\ud83d\\ude00\": 1.5e-06, \"v\": NaN}, \"end_user_list_transactions\": {}, "
+    "\0{\"user_list_transactions\": {\"u\\u00e9\\ud83d\\ude00\": 1.5e-06, \"v\": NaN}, "
+    "\"end_user_list_transactions\": {}, "
     "\"team_member_list_transactions\": {\"team_id::t::user_id::u\": 0.25}, \"tag_list_transactions\": null, "
     "\"newer\": {\"a\": [1, {\"b\": -Infinity}]}, \"key_list_transactions\": \"MaxDepthExceeded\"}",
-    "\1{\"u_2026-11-01_k_m_None_\": {\"user_id\": \"u\", \"date\": \"2026-11-01\", \"api_key\": \"k\", \"model\": \"m\", "
-    "\"custom_llm_provider\": null, \"spend\": 0.5, \"prompt_tokens\": 12, \"api_requests\": 1, \"more\": [[]]}, \"x\": 3}",
+    "\1{\"u_2026-11-01_k_m_None_\": {\"user_id\": \"u\", \"date\": \"2026-11-01\", \"api_key\": \"k\", "
+    "\"model\": \"m\", "
+    "\"custom_llm_provider\": null, \"spend\": 0.5, \"prompt_tokens\": 12, \"api_requests\": 1, "
+    "\"more\": [[]]}, \"x\": 3}",
     "\4{\"t\": {\"tag\": \"User-Agent: \\ud800\", \"date\": \"2026-11-01\", \"api_key\": \"\", \"request_id\": \"r\", "
     "\"spend\": Infinity}}",
     "\7[{\"entity_type\": \"key\", \"entity_id\": \"e\", \"window_duration\": \"30d\", \"window_start\": "
@@ -90,8 +93,10 @@ static size_t seed(unsigned index, unsigned char *to, size_t room)
     return length;
 }
 
-static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\\u0000", "\\ud83d", "\\ude00", "\\", "NaN", "-Infinity",
+static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\\u0000", "\\ud83d", "\\ude00",
+                                    "\\", "NaN", "-Infinity",
                                     "null", "1e308", "-0.0", "9999999999", "team_id::", "::user_id::", "\"spend\": ",
-                                    "\"date\": ", "2026-11-01", "user_list_transactions", "\xff", "\xf0\x9f\x98\x80", NULL};
+                                    "\"date\": ", "2026-11-01", "user_list_transactions", "\xff",
+                                    "\xf0\x9f\x98\x80", NULL};
 
 const struct fuzz_target fuzz_target = {"element", seed, run, words};

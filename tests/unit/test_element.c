@@ -1,6 +1,7 @@
 /*
  * test_element.c - elements of LiteLLM's lists, part by part: what counts, what is bad and why, to the byte.
- * links: common/litellm/element.c common/litellm/lists.c common/json/json_scan.c common/base/utf8.c common/base/err.c common/money/money.c
+ * links: common/litellm/element.c common/litellm/lists.c common/json/json_scan.c
+ * links: common/base/utf8.c common/base/err.c common/money/money.c
  */
 #include "common/litellm/element.h"
 
@@ -92,13 +93,15 @@ static void none(enum litellm_list list, const char *element)
 static void totals(void **state)
 {
     (void)state;
-    is(LITELLM_LIST_spend, "{\"user_list_transactions\": {\"u\": 1e-06, \"\": 0, \"n\": null}, \"org_list_transactions\": null, "
+    is(LITELLM_LIST_spend, "{\"user_list_transactions\": {\"u\": 1e-06, \"\": 0, \"n\": null}, "
+       "\"org_list_transactions\": null, "
        "\"key_list_transactions\": {}}", "u/=1e-06;/=0;n/=0;");
     is(LITELLM_LIST_spend, " {\"tag_list_transactions\" : {\"a\\\"\\u00e9\\ud83d\\ude00\\/\\n\":-0.25 } } ",
        "a\"\xc3\xa9\xf0\x9f\x98\x80/\n/=-0.25;");
     is(LITELLM_LIST_spend, "{}", "");
     is(LITELLM_LIST_spend, "{\"new_list_transactions\": {}, \"newer\": null}", "");
-    is(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::t::x::user_id::u::y\": 1}}", "t::x/u::y=1;");
+    is(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::t::x::user_id::u::y\": 1}}",
+        "t::x/u::y=1;");
     is(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::::user_id::\": 1}}", "/=1;");
     is(LITELLM_LIST_spend, "{\"org_member_list_transactions\": {\"organization_id::a%3A%3Ab::user_id::%C3%A9%2\": 1}}",
        "a::b/\xc3\xa9%2=1;");
@@ -121,10 +124,12 @@ static void bad_totals(void **state)
         "{\"tag_list_transactions\": {\"\\ud800\\u0041\": 1}}");
     bad(LITELLM_LIST_spend, "{\"tag_list_transactions\": {\"a\\u0000\": 1}}", "NUL",
         "{\"tag_list_transactions\": {\"a\\u0000\": 1}}");
-    bad(LITELLM_LIST_spend, "{\"tag_list_transactions\": {\"\xff\": 1}}", "UTF-8", "{\"tag_list_transactions\": {\"\xff\": 1}}");
+    bad(LITELLM_LIST_spend, "{\"tag_list_transactions\": {\"\xff\": 1}}", "UTF-8",
+        "{\"tag_list_transactions\": {\"\xff\": 1}}");
     bad(LITELLM_LIST_spend, "{\"team_list_transactions\": \"MaxDepthExceeded\"}", "no map",
         "{\"team_list_transactions\": \"MaxDepthExceeded\"}");
-    bad(LITELLM_LIST_spend, "{\"new\": {\"x\" : [1, {\"y\": NaN}]}}", "does not know", "{\"new\": {\"x\": [1, {\"y\": NaN}]}}");
+    bad(LITELLM_LIST_spend, "{\"new\": {\"x\" : [1, {\"y\": NaN}]}}", "does not know",
+        "{\"new\": {\"x\": [1, {\"y\": NaN}]}}");
     bad(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::a::user_id::b::user_id::c\": 1}}",
         "more than one way", "{\"team_member_list_transactions\": {\"team_id::a::user_id::b::user_id::c\": 1}}");
     bad(LITELLM_LIST_spend, "{\"team_member_list_transactions\": {\"team_id::a::user_id::user_id::c\": 1}}",
@@ -146,15 +151,18 @@ static void days(void **state)
         "{\"k\": {\"user_id\": \"u\", \"api_key\": \"k\"}}");
     bad(LITELLM_LIST_daily_user, "{\"k\": {" DAY ", \"prompt_tokens\": Infinity}}", "not finite",
         "{\"k\": {" DAY ", \"prompt_tokens\": Infinity}}");
-    bad(LITELLM_LIST_daily_user, "{\"k\": {" DAY ", \"model_group\": 5}}", "something else", "{\"k\": {" DAY ", \"model_group\": 5}}");
-    bad(LITELLM_LIST_daily_user, "{\"k\": \"MaxDepthExceeded\", \"l\": {" DAY "}}", "no object", "{\"k\": \"MaxDepthExceeded\"}");
+    bad(LITELLM_LIST_daily_user, "{\"k\": {" DAY ", \"model_group\": 5}}", "something else",
+        "{\"k\": {" DAY ", \"model_group\": 5}}");
+    bad(LITELLM_LIST_daily_user, "{\"k\": \"MaxDepthExceeded\", \"l\": {" DAY "}}", "no object",
+        "{\"k\": \"MaxDepthExceeded\"}");
 }
 
 static void windows(void **state)
 {
     (void)state;
     is(LITELLM_LIST_window, "[{\"entity_type\": \"key\", \"entity_id\": \"e\", \"window_duration\": \"30d\", "
-       "\"window_start\": \"2026-08-01T00:00:00.000000\", \"spend\": 2, \"request_ids\": [\"a\"], \"started_at\": null}]", "e/key=2;");
+       "\"window_start\": \"2026-08-01T00:00:00.000000\", \"spend\": 2, \"request_ids\": [\"a\"], "
+       "\"started_at\": null}]", "e/key=2;");
     bad(LITELLM_LIST_window, "[{\"entity_type\": \"key\"}]", "names no", "[{\"entity_type\": \"key\"}]");
     bad(LITELLM_LIST_window, "[3]", "no object", "[3]");
     none(LITELLM_LIST_window, "{}");
