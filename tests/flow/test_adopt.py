@@ -305,3 +305,17 @@ def test_status(stack):
     assert one.pid("db_flusher") == flusher
     assert one.stop() == 0
     assert not any(client.exists(lock) for lock in LOCKS)
+
+
+def test_stray_elements(bench):
+    """litellm.events = full: a pod that still pushes is an alarm; empty elements are none."""
+    flusher = bench.flusher(database_layout="litellm", litellm_events="full")
+    bench.client.rpush(SPEND, EMPTY)
+    wait_until(lambda: flusher.lives() and bench.sql("SELECT to_regclass('spendd.claim')"), 20, "the schema", [flusher])
+    assert flusher.metric("litellm_stray_elements") == 0
+    Books(14).push(bench.client, 1)
+    wait_until(lambda: flusher.metric("litellm_stray_elements") == len(LISTS), 30, "the alarm", [flusher])
+    assert "litellm_stray_elements" in flusher.text() and left(bench.client) == (len(LISTS) + 2, 0)
+    for key, _ in LISTS.values():
+        bench.client.delete(key)
+    wait_until(lambda: flusher.metric("litellm_stray_elements") == 0, 30, "the alarm to end", [flusher])

@@ -43,6 +43,7 @@ void adopt_ready(struct flusher *f);        /* the database was usable: from now
 void adopt_says(const struct flusher *f, char *text, size_t size); /* for the status; "": nothing */
 
 void adopt_watch(struct flusher *f); /* each second */
+void adopt_look_stray(struct flusher *f); /* the same (adopt_stray.c) */
 
 /* The process is about to leave: true: there is something to do first, and hold_leave comes again. */
 bool adopt_leave(struct flusher *f);

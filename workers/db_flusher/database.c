@@ -208,5 +208,6 @@ void database_watch(void *arg)
     }
     say_waiting(f);
     adopt_watch(f);
+    adopt_look_stray(f);
     timer_in_ms(f->idle_timer, WATCH_MS);
 }

@@ -168,6 +168,7 @@ static void close_flusher(void *self)
     harness_untimer(&f->renew_timer);
     harness_untimer(&f->idle_timer);
     adopt_close(f);
+    free(f->stray);
     attempt_close(&f->attempt);
     flush_close(&f->flush);
     schema_close(&f->schema);
