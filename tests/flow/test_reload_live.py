@@ -202,6 +202,11 @@ EFFECTS = {
 WITHOUT = {
     "health.shared", "health.details", "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
     "health.on_redis_down", "health.litellm_shared", "health.litellm_namespace", "health.models",
+    "watch.redis_clients_percent", "watch.redis_rejected", "watch.redis_connections_per_s", "watch.redis_idle_clients",
+    "watch.redis_evicted", "watch.redis_eviction_policy", "watch.redis_memory_percent", "watch.redis_persistence",
+    "watch.redis_replica", "watch.database_connections_percent", "watch.database_read_only", "watch.database_replica",
+    "watch.database_transaction_s", "watch.host_files_percent", "watch.host_spool_disk_percent", "watch.idle_client_s",
+    "watch.client_list_s",
     "http.tokens", "http.status_token", "http.page", "http.max_body_bytes", "http.max_inflated_bytes", "http.max_address_connections",
     "http.max_in_flight", "http.max_held_bytes", "http.request_ms", "http.keep_alive_ms",
 }
