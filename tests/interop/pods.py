@@ -37,13 +37,13 @@ class Pod:
     """One worker process of a proxy.  It is started once and opened for each test: importing LiteLLM takes
     seconds.  After open() it is a pod with a pod id, queues and a lock manager of its own."""
 
-    def __init__(self, environment, directory, variables=None):
+    def __init__(self, environment, directory, variables=None, driver="pod.py"):
         self.environment, self.name = environment, f"pod {environment.name}"
         self.log = os.path.join(directory, f"pod-{random.getrandbits(40):x}.log")
         variables = {**packages.CLEAN, "LITELLM_LOCAL_MODEL_COST_MAP": "True", **(variables or {})}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [environment.python, os.path.join(HERE, "drivers", "pod.py")], stdin=subprocess.PIPE,
+                [environment.python, os.path.join(HERE, "drivers", driver)], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=log, env=variables, text=True, cwd="/", start_new_session=True)
 
     def open(self, redis, database=None, **options):
