@@ -1,5 +1,6 @@
 """Layout litellm, the flusher alone: what events add to LiteLLM's own tables."""
 import datetime
+import json
 import os
 import sys
 from decimal import Decimal
@@ -11,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from lib import litellm
 from lib.lone import Bench, envelopes
 from lib.pooler import Pooler
-from lib.producer import event_id_of
+from lib.producer import Producer, event_id_of
 from lib.waiting import wait_until
 
 FULL = {"database_layout": "litellm", "litellm_events": "full"}
@@ -317,3 +318,26 @@ def test_through_a_pooler(bench, place):
     litellm.check(bench.pg, events)
     check_logs(bench, events)
     pooler.close()
+
+
+def test_a_whole_instance(stack):
+    """From the socket to LiteLLM's tables, at first with events off: refused for now, and counted when they are on.
+    The audit says that it can compute nothing, and never that something differs."""
+    events = list(litellm.events(100))
+    litellm.make(stack.postgres)
+    litellm.fill(stack.postgres, events)
+    instance = stack.spendd(database__layout="litellm").start(ready=("aggregator", "db_flusher", "control"))
+    producer = Producer(instance.ingest, [events[at:at + 20] for at in range(0, 100, 20)]).start()
+    wait_until(lambda: instance.metric("messages_backpressure_total") > 0, 20, "a refusal", [instance])
+    assert instance.metric("events_accepted_total") == 0
+    instance.stop()
+    instance.write_config(litellm__events="full")
+    instance.start(ready=("aggregator", "db_flusher", "control"))
+    producer.wait(logs=[instance])
+    wait_until(lambda: len(litellm.logs(stack.postgres)) == 100, 20, "all rows", [instance])
+    litellm.check(stack.postgres, events)
+    stack.postgres.query('update public."LiteLLM_UserTable" set spend = 0')
+    done = instance.ctl("--json", "audit")
+    assert done.returncode == 0, done.stdout + done.stderr
+    item, last = [json.loads(line) for line in done.stdout.splitlines() if not line.startswith('{"progress"')]
+    assert "pods" in item["not_computed"][0]["why"] and last["differences"] == 0 and last["not_computed"] == 1
