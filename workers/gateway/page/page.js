@@ -168,23 +168,27 @@ function showLanes(now) {
 }
 
 function showStores(now) {
-  const probes = now.health?.probes ?? [], watches = (now.health?.stores ?? []).filter((row) => row.state !== "off");
-  const kinds = { ok: "good", over: "bad" };
-  table("stores", ["store", "", "since", ""], [
+  const probes = now.health?.probes ?? [], kinds = { ok: "good", over: "bad" }, order = ["over", "unknown", "ok"];
+  const watches = (now.health?.stores ?? []).filter((row) => order.includes(row.state))
+    .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  const since = (row) => (row.since_ms ? span(Math.max(0, now.at_ms - row.since_ms)) : UNKNOWN);
+  table("stores", ["store", "", "since", "#now", "#limit", ""], [
     ...probes.map((row) => [row.store, { text: row.passed ? "answers" : "fails", kind: row.passed ? "good" : "bad" },
-      row.since_ms ? span(Math.max(0, now.at_ms - row.since_ms)) : UNKNOWN, { text: row.detail, kind: "wide" }]),
-    ...watches.map((row) => [row.store, { text: row.state, kind: kinds[row.state] ?? "none" },
-      row.since_ms ? span(Math.max(0, now.at_ms - row.since_ms)) : UNKNOWN, { text: [row.watch, row.text].filter(Boolean).join(": "), kind: "wide" }])],
+      since(row), "", "", { text: row.detail, kind: "wide" }]),
+    ...watches.map((row) => [row.store, { text: row.state, kind: kinds[row.state] ?? "none" }, since(row),
+      number(known(row.value) ? count(row.value) : "–"), number(known(row.threshold) ? count(row.threshold) : "–"),
+      { text: row.text || row.watch, kind: "wide" }])],
   "the health checker has not reported yet");
 }
 
 function showModels(now) {
+  const verdict = (model) => (!known(model.healthy) ? [UNKNOWN, "none"] : model.healthy ? ["healthy", "good"] : ["unhealthy", "bad"]);
   table("models", ["model", "", "#latency", "checked", "#checks", "#cost", ""], (now.health?.models ?? []).map((model) => [
-    model.name, { text: model.healthy === null ? UNKNOWN : model.healthy ? "healthy" : "unhealthy", kind: model.healthy === null ? "none" : model.healthy ? "good" : "bad" },
-    number(known(model.latency_ms) ? span(model.latency_ms) : "–"),
-    known(model.age_s) ? `${span(model.age_s * 1000)} ago by ${model.checked_by ?? UNKNOWN}` : "never",
+    model.name, { text: verdict(model)[0], kind: verdict(model)[1] },
+    number(known(model.latency_ms) ? span(model.latency_ms) : "–"), known(model.age_s) ? span(model.age_s * 1000) + " ago" : "never",
     number(count(model.checks_total)), number(known(model.cost_usd_total) ? "$" + model.cost_usd_total : "–"),
-    { text: model.error ?? "", kind: "wide" }]), "no models are checked (health.models)");
+    { text: [model.error, model.checked_by && "by " + model.checked_by].filter(Boolean).join(" · "), kind: "wide" }]),
+  "no models are checked (health.models)");
 }
 
 // --- charts ------------------------------------------------------------------------------------------------
