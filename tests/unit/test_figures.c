@@ -56,8 +56,14 @@ static void info_as_figures(void **unused)
 }
 
 static const char *const nothing[] = {
-    "", "\n\n\n", ":", "connected_clients", "connected_clients:\r\nmaxclients:\r\n", "connected_clients:many\r\nmaxclients:-1\r\n",
-    "connected_clients:99999999999999999999\r\nmaxclients:99999999999999999999\r\nused_memory:1\r\n", "maxclients:0\r\nconnected_clients:5",
+    "",
+    "\n\n\n",
+    ":",
+    "connected_clients",
+    "connected_clients:\r\nmaxclients:\r\n",
+    "connected_clients:many\r\nmaxclients:-1\r\n",
+    "connected_clients:99999999999999999999\r\nmaxclients:99999999999999999999\r\nused_memory:1\r\n",
+    "maxclients:0\r\nconnected_clients:5",
     "xconnected_clients:5\r\nxmaxclients:10\r\n",
 };
 

@@ -124,7 +124,8 @@ static void too_much(void **unused)
     assert_true(results != NULL && text != NULL);
     used = (size_t)sprintf(text, "{\"models\":[");
     for (int i = 0; i < 1000; i++)
-        used += (size_t)sprintf(text + used, "%s{\"model\":\"m%d\",\"status\":-7,\"latency_ms\":\"x\"}", i > 0 ? "," : "", i);
+        used += (size_t)sprintf(text + used, "%s{\"model\":\"m%d\",\"status\":-7,\"latency_ms\":\"x\"}",
+                                i > 0 ? "," : "", i);
     used += (size_t)sprintf(text + used, "]}");
     assert_int_equal(results_read(text, used, results, &err), 0);
     assert_int_equal(results->count, MODELS_MAX);
