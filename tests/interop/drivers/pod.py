@@ -117,6 +117,63 @@ class Pod:
         await asyncio.gather(*(asyncio.all_tasks() - before))
         return len(rows)
 
+    # --- whole requests, through LiteLLM's logging ---
+    async def do_watch(self, callback, environment):
+        """Registers packaging/litellm/spendd_callback.py, as config.yaml does, and beside it what the proxy registers
+        itself: who charges the request."""
+        import importlib.util
+
+        import litellm
+        from litellm.integrations.custom_logger import CustomLogger
+
+        os.environ.update(environment)
+        spec = importlib.util.spec_from_file_location("spendd_callback", callback)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.handler, writer, charged = module.handler, self.writer, self.charged = module.handler, self.writer, []
+
+        class Charge(CustomLogger):
+            async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+                metadata = kwargs["litellm_params"]["metadata"]
+                cost = kwargs["standard_logging_object"]["response_cost"]
+                await writer.update_database(
+                    token=metadata["user_api_key"], user_id=metadata["user_api_key_user_id"], end_user_id=None,
+                    team_id=metadata["user_api_key_team_id"], org_id=None, kwargs=kwargs, start_time=start_time,
+                    end_time=end_time, completion_response=response_obj, response_cost=cost)
+                charged.append(cost)
+
+        litellm.callbacks = [self.handler, Charge()]
+        return True
+
+    async def do_complete(self, count, key, user, team, failures=0, ids=None):
+        """So many calls to a model that answers at once; the longest time that one took."""
+        import litellm
+
+        async def one(number):
+            metadata = {"user_api_key": key, "user_api_key_hash": key, "user_api_key_user_id": user,
+                        "user_api_key_team_id": team}
+            answer = f"answer {number}" if number >= failures else Exception("the provider says no")
+            try:
+                await litellm.acompletion(model="gpt-4o", mock_response=answer, metadata=metadata,
+                                          messages=[{"role": "user", "content": f"question {number}"}])
+            except Exception:
+                if number >= failures:
+                    raise
+
+        sys.setprofile(None)
+        for start in range(0, count, 50):
+            await asyncio.gather(*(one(number) for number in range(start, min(start + 50, count))))
+        return count
+
+    async def do_charged(self):
+        return {"charged": self.charged, "stats": dict(self.handler.stats()), "idle": self.handler.sender is not None
+                and self.handler.sender.idle()}
+
+    async def do_leave(self):
+        """What a proxy does last."""
+        self.handler.close()
+        return dict(self.handler.stats())
+
     # --- the scheduler's jobs ---
     async def do_push(self):
         """The first half of a tick: memory to Redis."""
