@@ -228,6 +228,15 @@ MAN := spendctl.1 spendd.conf.5 spendd.8
 .PHONY: man
 man: $(MAN:%=$(BUILD)/man/%) $(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh ## the manual pages, and completion for bash and zsh
 
+# --- packages ---------------------------------------------------------------------------------------
+.PHONY: package test-packages
+package: ## .deb and .rpm of this tree into build/packages (whichever there are tools for)
+	$(DEPS) package
+	packaging/package.sh
+test-packages: ## packages in clean roots of Debian, under a real systemd (root; SUITES="bookworm trixie")
+	$(DEPS) test-packages
+	$(PYTHON) tests/packages/packages.py $(SUITES)
+
 # --- install, format --------------------------------------------------------------------------------
 # DESTDIR and PREFIX are all that is needed.  Units come along where PREFIX is; systemd reads those below
 # /usr/local too.  UNITS= leaves them out (a container, another init).

@@ -5,6 +5,8 @@
 #   packaging/install-deps.sh run        ... and what `make demo` needs (servers, Python)
 #   packaging/install-deps.sh test       ... and what `make test` needs
 #   packaging/install-deps.sh dev        ... and what `make format` needs
+#   packaging/install-deps.sh package    what `make package` needs (both kinds on Debian, .rpm on Fedora)
+#   packaging/install-deps.sh test-packages  ... and what `make test-packages` needs (Debian alone)
 #   packaging/install-deps.sh --list SET only prints them, one per line
 #
 # Proved on Debian 12 and 13.  Ubuntu 24.04 and Fedora are written and UNTESTED.
@@ -51,6 +53,17 @@ test  | python3-prometheus-client | python3-prometheus_client | the official par
 test  | chromium         | chromium-headless    | the page is looked at in a real browser
 asan  | -                | libasan              | runs under AddressSanitizer
 asan  | -                | libubsan             | runs under the undefined-behaviour sanitizer
+package | dpkg-dev       | -                    | dpkg-buildpackage makes the .deb
+package | debhelper      | -                    | and this does most of it
+package | fakeroot       | -                    | root's files in a package that a user builds
+package | rpm            | rpm-build            | rpmbuild makes the .rpm
+package | -              | systemd-rpm-macros   | what the .rpm's scripts run
+roots   | debootstrap    | -                    | make test-packages: clean roots of Debian 12 and 13
+roots   | systemd-container | -                 | make test-packages: a systemd that runs as PID 1 of such a root
+roots   | lintian        | -                    | make test-packages: looks at the .deb
+roots   | rpmlint        | rpmlint              | make test-packages: looks at the .rpm
+roots   | rpm2cpio       | -                    | make test-packages: unpacks the .rpm
+roots   | cpio           | cpio                 | make test-packages: unpacks the .rpm
 dev   | clang-format     | clang-tools-extra    | make format
 TABLE
 }
@@ -70,6 +83,8 @@ rows_of() {
     run)   sets=' build run ' ;;
     test)  sets=' build run test asan ' ;;
     dev)   sets=' build run test asan dev ' ;;
+    package) sets=' build package ' ;;
+    test-packages) sets=' build run package roots ' ;;
     *)     usage ;;
     esac
     table | awk -F' *[|] *' -v sets="$sets" -v column="$column" '
