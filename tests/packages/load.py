@@ -1,12 +1,11 @@
 """Runs inside a machine: a gateway that sends, and the conservation check.
 
-  load.py send FILE COUNT SEED   sends COUNT events, tells FILE.progress how many are acknowledged, and leaves
-                                 all of it in FILE
+  load.py send FILE COUNT SEED   sends COUNT events, or as many as it takes until FILE.stop is there; tells
+                                 FILE.progress how many are acknowledged, and leaves all of it in FILE
   load.py examine FILE...        waits until PostgreSQL has what those acknowledged, and examines it
 """
 import json
 import os
-import random
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -47,18 +46,19 @@ def write(path, value):
 
 
 def send(path, count, seed):
-    events = list(Generator(seed, f"load{seed}").events(count))
-    producer = Producer("ipc:///run/spendd/ingest.sock", batches(events, random.Random(seed)), window=8, resend_s=1.0,
-                        rate=40).start()
+    producer = Producer("ipc:///run/spendd/ingest.sock", batches(Generator(seed, f"load{seed}").events(count), 20), window=8,
+                        resend_s=1.0, rate=20).start()
 
     def over():
         write(path + ".progress", len(producer.outcome.acked))
+        if os.path.exists(path + ".stop"):
+            producer.finish_source()
         return producer.done()
 
-    wait_until(over, 300, "every event to be acknowledged", [producer], look_s=0.1)
+    wait_until(over, 600, "every event to be acknowledged", [producer], look_s=0.1)
     outcome = producer.wait(1)
     write(path, {"sent": outcome.sent, "acked": sorted(outcome.acked), "refused": outcome.refused})
-    return 0 if len(outcome.acked) == count else 1
+    return 0 if len(outcome.acked) == len(outcome.sent) else 1
 
 
 def examine(paths):
