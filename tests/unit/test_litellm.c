@@ -144,7 +144,8 @@ static void metadata(void **state)
         {"{\"a\\u0000\": \"\\ud83d\\ude00\\ud83dx\\\\u0000\"}",
          "{\"a\\ufffd\": \"\\ud83d\\ude00\\ufffdx\\\\u0000\", \"spendd_event_id\": \"e\"}", true},
         {"{\"a\": \"\\ude00\\uD83D\"}", "{\"a\": \"\\ufffd\\ufffd\", \"spendd_event_id\": \"e\"}", true},
-        {"{\"a\": 1e999}", "{\"spendd_metadata\": \"left out: jsonb does not take it\", \"spendd_event_id\": \"e\"}", false},
+        {"{\"a\": 1e999}",
+         "{\"spendd_metadata\": \"left out: jsonb does not take it\", \"spendd_event_id\": \"e\"}", false},
         {"{\"a\": \"1e999\"}", "{\"a\": \"1e999\", \"spendd_event_id\": \"e\"}", true},
     };
     struct text text = {0};

@@ -96,7 +96,6 @@ void database_watch(void *flusher); /* timer: closes what is idle, says what is 
 void database_says(struct flusher *f, const char *format, ...) PRINTF_LIKE(2, 3); /* status */
 
 void database_target(struct flusher *f); /* its schema is known: is it this Redis' one? */
-
 void catalog_ensure(struct flusher *f); /* the layout's tables; then goes on to database_target */
 void catalog_count(struct flusher *f, const struct flush_report *report);
 
