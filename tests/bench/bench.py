@@ -1,6 +1,6 @@
 """Every figure of the promise with its limit beside it, from the same run.  No target fails the run.
 
-  bench.py [--json] [ingest] [batch] [sustained] [merge] [latency] [several]      default: all
+  bench.py [--json] [ingest] [batch] [http] [sustained] [merge] [latency] [several]      default: all
 Environment: BENCH_RUNS (3: a figure is the median), BENCH_SECONDS (of sustained load, default 60).
 
 Everything runs on this machine: daemon, Redis, PostgreSQL (fsync on), load generator.  A limit is the
@@ -30,6 +30,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 from lib import daemon, processes  # noqa: E402
 from lib.daemon import WORKERS, Stack  # noqa: E402
+from lib.poster import ports  # noqa: E402
 from lib.servers import Place, postgres_bin  # noqa: E402
 from lib.waiting import wait_until  # noqa: E402
 
@@ -96,7 +97,7 @@ class Usage:
 
     def _read(self):
         found = {}
-        for worker in WORKERS:
+        for worker in (*WORKERS, "gateway"):
             for pid in self.instance.pids(worker):
                 found[worker] = found.get(worker, 0) + cpu_of(pid)
         for server in self.servers:
@@ -191,6 +192,29 @@ def bench_batch(place):
         disk = median(lambda n: load("write", os.path.join(directory, "f"), events=events, per=100))["per_second"]
     ingest(place, "acked events/s, 100 per message", ">= 400,000", 100, events, 1024,
            [("JSON parse alone", parse), ("write + fdatasync", disk)])
+
+
+def bench_http(place):
+    """The same messages over HTTP and over ZeroMQ, into one instance, one after the other.  The limit: the same requests,
+    answered by the gateway alone (404)."""
+    stack = Stack(place)
+    stack.redis.start()
+    instance = stack.spendd(quick=False, spool__keep_free_percent=1, spool__allow_volatile=True, log__level="warn", **ports())
+    instance.start(ready=("aggregator", "redis_writer", "gateway"), deadline_s=60)
+    web = instance.settings["http.ingest_listen"]
+    for per, events, window, zeromq in ((1, 100_000, 512, 12000), (100, 400_000, 64, 1024)):
+        limit = median(lambda n: load("http", web + "/nothing", events=events, per=per, window=window))["per_second"]
+        for way, where, flight in (("ingest", instance.ingest, zeromq), ("http", web + "/v1/events", window)):
+            load(way, where, events=events // 10, per=per, window=flight, run=f"warm{way}{per}")
+            usage = Usage(instance, stack.redis).begin()
+            result = median(lambda n: load(way, where, events=events, per=per, window=flight, run=f"{way}{per}-{n}"))
+            used, bound = usage.end()
+            name = f"{'HTTP' if way == 'http' else 'ZeroMQ beside it'}: acked events/s, {per} a {'request' if way == 'http' else 'message'}"
+            row(name, "", result["per_second"], limit if way == "http" else None, bound)
+            NOTES.append(f"{name}: CPU s per million events: " + ", ".join(f"{n} {c / (events * RUNS / 1e6):.2f}" for n, c in used.items())
+                         + f"; answer p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms; client {result['client_cpu']:.2f} s"
+                         + f"; {flight} in flight")
+    stack.close()
 
 
 def psql(postgres, script):
@@ -390,7 +414,7 @@ def bench_several(place):
     row("CPU of two aggregators for a million events; limit: of one", "<= 1.10 of the limit", cost[2], cost[1], bound, unit=" ms")
 
 
-BENCHES = {"ingest": bench_ingest, "batch": bench_batch, "sustained": bench_sustained, "merge": bench_merge, "latency": bench_latency,
+BENCHES = {"ingest": bench_ingest, "batch": bench_batch, "http": bench_http, "sustained": bench_sustained, "merge": bench_merge, "latency": bench_latency,
            "several": bench_several}
 
 

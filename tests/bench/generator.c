@@ -2,6 +2,7 @@
  * generator.c - the load generator, and the limits that need no daemon.
  *
  *   generator ingest ENDPOINT   events through the acked socket, `--window` messages in flight
+ *   generator http HOST:PORT/PATH  the same over HTTP, `--window` connections; /nothing takes any status
  *   generator echo              the same messages and answers between a bare DEALER and a bare ROUTER
  *   generator parse             the same messages through the event reader, nothing else
  *   generator write FILE        the same bytes in pieces of 1 MiB, each followed by fdatasync
@@ -17,15 +18,19 @@
  */
 #include "common/event/read.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -258,6 +263,98 @@ static void run_dealer(const char *endpoint, const struct options *o, const stru
     zmq_ctx_term(d.context);
 }
 
+/* --- the same messages over HTTP: `--window` connections that are kept, one request under way on each ---- */
+
+struct caller {
+    int fd;
+    uint64_t message;
+    size_t got;
+    char answer[8192];
+};
+
+struct web {
+    struct dealer figures; /* what is counted is the same */
+    struct caller *callers;
+    struct pollfd *polled;
+    const char *path;
+    char host[64];
+    bool any_status; /* the limit: a path that is not there */
+};
+
+static int web_connect(const char *host)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET};
+    const char *colon = strchr(host, ':');
+    char address[32];
+    int yes = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address, sizeof address, "%.*s", colon ? (int)(colon - host) : 0, host);
+    to.sin_port = htons(colon ? (uint16_t)atoi(colon + 1) : 0);
+    if (inet_pton(AF_INET, address, &to.sin_addr) != 1) die(host);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) die(host);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    return fd;
+}
+
+static void web_send(struct web *w, struct caller *c)
+{
+    struct dealer *d = &w->figures;
+    const struct messages *m = d->messages;
+    char head[300];
+    c->message = d->next++;
+    c->got = 0;
+    struct iovec parts[2] = {{head, 0}, {m->bytes + m->offset[c->message], m->offset[c->message + 1] - m->offset[c->message]}};
+    parts[0].iov_len = (size_t)snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
+                                        "Content-Length: %zu\r\n\r\n", w->path, w->host, parts[1].iov_len);
+    d->sent[c->message] = seconds_now();
+    if (writev(c->fd, parts, 2) != (ssize_t)(parts[0].iov_len + parts[1].iov_len)) die("writev");
+}
+
+/* true: its answer is whole. */
+static bool web_read(struct web *w, struct caller *c)
+{
+    struct dealer *d = &w->figures;
+    ssize_t got = read(c->fd, c->answer + c->got, sizeof c->answer - 1 - c->got);
+    if (got <= 0) die("answer");
+    c->got += (size_t)got;
+    c->answer[c->got] = '\0';
+    const char *end = strstr(c->answer, "\r\n\r\n"), *length = strcasestr(c->answer, "Content-Length: ");
+    if (!end || !length || c->got < (size_t)(end + 4 - c->answer) + strtoull(length + 16, NULL, 10)) return false;
+    if (!w->any_status && strncmp(c->answer + 8, " 200 ", 5) != 0) {
+        fprintf(stderr, "load: refused: %s\n", c->answer);
+        exit(1);
+    }
+    const char *accepted = strstr(end, "\"accepted\":");
+    if (accepted) d->accepted += strtoull(accepted + 11, NULL, 10);
+    d->latency[c->message] = seconds_now() - d->sent[c->message];
+    d->answered++;
+    return true;
+}
+
+static void run_http(const char *where, const struct options *o, const struct messages *m)
+{
+    struct web w = {.figures = {.options = o, .messages = m}, .path = strchr(where, '/')};
+    struct dealer *d = &w.figures;
+    uint64_t count = o->window < m->count ? o->window : m->count;
+    if (!w.path) die(where);
+    snprintf(w.host, sizeof w.host, "%.*s", (int)(w.path - where), where);
+    w.any_status = strcmp(w.path, "/nothing") == 0;
+    d->sent = calloc(m->count, sizeof *d->sent);
+    d->latency = calloc(m->count, sizeof *d->latency);
+    w.callers = calloc(count, sizeof *w.callers);
+    w.polled = calloc(count, sizeof *w.polled);
+    if (!d->sent || !d->latency || !w.callers || !w.polled) die("memory");
+    for (uint64_t i = 0; i < count; i++)
+        w.polled[i] = (struct pollfd){w.callers[i].fd = web_connect(w.host), POLLIN, 0};
+    double cpu = cpu_seconds(RUSAGE_SELF), start = seconds_now();
+    for (uint64_t i = 0; i < count; i++) web_send(&w, &w.callers[i]);
+    while (d->answered < m->count) {
+        if (poll(w.polled, count, ANSWER_WAIT_MS) <= 0) die("no answer for too long");
+        for (uint64_t i = 0; i < count; i++)
+            if (w.polled[i].revents && web_read(&w, &w.callers[i]) && d->next < m->count) web_send(&w, &w.callers[i]);
+    }
+    report(d, seconds_now() - start, cpu_seconds(RUSAGE_SELF) - cpu);
+}
+
 /* --- limits ---------------------------------------------------------------------------------------- */
 
 /* A ROUTER that answers every message with an ack's frames, and does nothing else. */
@@ -385,6 +482,7 @@ int main(int argc, char **argv)
     if (!o.events) return 2;
     struct messages m = make_messages(&o);
     if (strcmp(what, "ingest") == 0 && where) run_dealer(where, &o, &m);
+    else if (strcmp(what, "http") == 0 && where) run_http(where, &o, &m);
     else if (strcmp(what, "echo") == 0) run_echo(&o, &m);
     else if (strcmp(what, "parse") == 0) run_parse(&o, &m);
     else if (strcmp(what, "write") == 0 && where) run_write(where, &o, &m);
