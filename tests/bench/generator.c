@@ -302,9 +302,11 @@ static void web_send(struct web *w, struct caller *c)
     char head[300];
     c->message = d->next++;
     c->got = 0;
-    struct iovec parts[2] = {{head, 0}, {m->bytes + m->offset[c->message], m->offset[c->message + 1] - m->offset[c->message]}};
-    parts[0].iov_len = (size_t)snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
-                                        "Content-Length: %zu\r\n\r\n", w->path, w->host, parts[1].iov_len);
+    uint64_t from = m->offset[c->message];
+    struct iovec parts[2] = {{head, 0}, {m->bytes + from, m->offset[c->message + 1] - from}};
+    parts[0].iov_len = (size_t)snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: %s\r\n"
+                                        "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                                        w->path, w->host, parts[1].iov_len);
     d->sent[c->message] = seconds_now();
     if (writev(c->fd, parts, 2) != (ssize_t)(parts[0].iov_len + parts[1].iov_len)) die("writev");
 }
