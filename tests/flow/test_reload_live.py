@@ -4,6 +4,7 @@ table, and a LIVE row without a line in it is a failure here.
 Each effect is one that the setting's first value would not have had within the deadline of any wait: hours at first,
 then a reload, then a moment.
 """
+import gzip
 import inspect
 import os
 import re
@@ -16,6 +17,7 @@ from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.impostor import Impostors
 from lib.operator import order
+from lib.poster import Web, ports
 from lib.producer import Producer
 from lib.waiting import patient, wait_until
 from lib.wire import ROOT, Queue
@@ -171,6 +173,52 @@ def test_a_batch_is_pushed_again_sooner(stack):
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
 
 
+# --- the gateway's -------------------------------------------------------------------------------------------
+def test_bounds_of_http(stack):
+    """Each refuses what was taken a moment ago."""
+    instance = stack.spendd(**ports()).start(ready=("aggregator", "gateway", "control"))
+    event = b'[{"request_id": "one", "spend": 1}]'
+    large, bomb = event + b" " * 5000, gzip.compress(event + b" " * 50000)
+
+    def post(body, code, token=None, **headers):
+        wait_until(lambda: Web(instance, token=token).post(body, headers=headers)[0] == code, 20, f"{code} for {len(body)} bytes", [instance])
+
+    post(large, 200)
+    change(instance, http__max_body_bytes=2048)
+    post(large, 413)
+    packed = {"Content-Encoding": "gzip"}
+    post(bomb, 200, **packed)
+    change(instance, http__max_inflated_bytes=4096)
+    post(bomb, 413, **packed)
+    change(instance, http__tokens="word")
+    post(event, 401)
+    post(event, 200, token="word")
+    # Who asks slowly, who asks nothing, who comes twice.
+    change(instance, http__request_ms=500)
+    with Web(instance).raw(b"POST /v1/events HTTP/1.1\r\nHost: h\r\n") as slow:
+        wait_until(lambda: ended(slow), 20, "the end of half a request", [instance])
+    change(instance, http__request_ms=60000, http__keep_alive_ms=300)
+    with Web(instance).raw(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") as idle:
+        wait_until(lambda: ended(idle), 20, "the end of an idle connection", [instance])
+    change(instance, http__keep_alive_ms=60000, http__max_address_connections=1)
+    with Web(instance).raw(b""):
+        def refused():
+            with Web(instance).raw(b""):
+                return instance.metric("http_connections_refused_total")
+
+        wait_until(refused, 20, "a second connection to be refused", [instance])
+
+
+def ended(connection):
+    connection.setblocking(False)
+    try:
+        return connection.recv(65536) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 # --- the table ---------------------------------------------------------------------------------------------
 EFFECTS = {
     "log.level": "test_reload.py::test_the_log_level_is_live",
@@ -197,18 +245,27 @@ EFFECTS = {
     "redis.repush_s": test_a_batch_is_pushed_again_sooner,
     "redis.applied_poll_ms": test_applied_ranges_are_read_sooner,
     "health.fail_after": "test_reload.py::test_a_live_setting_of_the_supervisor",
+    "health.shared": "test_models.py::test_reload_of_shared_and_details",
+    "health.details": "test_models.py::test_reload_of_shared_and_details",
+    "http.tokens": test_bounds_of_http,
+    "http.status_token": "test_http.py::test_tokens",
+    "http.page": "test_page.py::test_parts_of_the_page",
+    "http.max_body_bytes": test_bounds_of_http,
+    "http.max_inflated_bytes": test_bounds_of_http,
+    "http.max_address_connections": test_bounds_of_http,
+    "http.request_ms": test_bounds_of_http,
+    "http.keep_alive_ms": test_bounds_of_http,
 }
-# Read anew at each use by code that keeps no copy; an effect test of their own is missing.  It shall get shorter.
+# An effect test of their own is missing.  It shall get shorter.
 WITHOUT = {
-    "health.shared", "health.details", "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
+    "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
     "health.on_redis_down", "health.litellm_shared", "health.litellm_namespace", "health.models",
     "watch.redis_clients_percent", "watch.redis_rejected", "watch.redis_connections_per_s", "watch.redis_idle_clients",
     "watch.redis_evicted", "watch.redis_eviction_policy", "watch.redis_memory_percent", "watch.redis_persistence",
     "watch.redis_replica", "watch.database_connections_percent", "watch.database_read_only", "watch.database_replica",
     "watch.database_transaction_s", "watch.host_files_percent", "watch.host_spool_disk_percent", "watch.idle_client_s",
     "watch.client_list_s",
-    "http.tokens", "http.status_token", "http.page", "http.max_body_bytes", "http.max_inflated_bytes", "http.max_address_connections",
-    "http.max_in_flight", "http.max_held_bytes", "http.request_ms", "http.keep_alive_ms",
+    "http.max_in_flight", "http.max_held_bytes",
 }
 
 
@@ -234,4 +291,5 @@ def test_every_live_setting_has_an_effect_that_is_tested():
 @pytest.mark.parametrize("setting", EFFECTS)
 def test_the_test_changes_the_setting(setting):
     """Named in the table is a test that writes it."""
-    assert setting.replace(".", "__") + "=" in source(EFFECTS[setting])
+    written = source(EFFECTS[setting])
+    assert setting.replace(".", "__") + "=" in written or f'"{setting.replace(".", "_")}":' in written
