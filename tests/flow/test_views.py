@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from lib import daemon
+from lib.checkers import StubModels
 from lib.daemon import WORKERS
 from lib.events import Generator
 from lib.producer import Asker
@@ -106,6 +107,28 @@ def test_scrape_over_restarts(stack):
     third = scraped(port)
     assert third[counted] == 0 and ("litellm_pod_lock_manager_size",) not in {key[:1] for key in third}
     assert third["spendd_start_time_seconds",] > second["spendd_start_time_seconds",]
+
+
+def test_models_in_a_scrape(stack):
+    pytest.importorskip("prometheus_client", reason="Debian's package python3-prometheus-client")
+    port, settings = status_port()
+    stub = StubModels()
+    stub.behaviour["bad"] = lambda handler: handler.send_error(429)
+    try:
+        instance = stack.spendd(health__interval_s=1, health__cache_ttl_s=1, **settings)
+        with open(instance.config, encoding="utf-8") as file:
+            text = file.read()
+        rows = ", ".join('{ name = "%s"; url = "%s"; cost = "0.002"; }' % (name, stub.url(name)) for name in ("good", "bad"))
+        with open(instance.config, "w", encoding="utf-8") as file:
+            file.write(text.replace("health:\n{", f"health:\n{{ models = ( {rows} );", 1))
+        instance.start(ready=("health_checker", "gateway"))
+        wait_until(lambda: scraped(port).get(("spendd_model_checks_total", "bad"), 0) >= 2, 40, "two checks", stack.logs)
+        now = scraped(port)
+        assert (now["spendd_model_healthy", "good"], now["spendd_model_healthy", "bad"]) == (1, 0)
+        assert now["spendd_model_check_failures_total", "good"] == 0 and now["spendd_model_check_failures_total", "bad"] >= 2
+        assert now["spendd_model_check_cost_usd_total", "bad"] == pytest.approx(0.002 * now["spendd_model_checks_total", "bad"])
+    finally:
+        stub.close()
 
 
 def test_histograms_count_what_the_counters_count(stack):

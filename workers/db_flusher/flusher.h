@@ -42,8 +42,7 @@ struct flusher {
 
     bool busy;            /* a turn is under way */
     bool gate_closed, draining, leaving, stood_down, auditing, renewing, unlocked, newer;
-    mono_t flush_began; /* the attempt under way */
-    mono_t turn_began, empty_since, schema_due, catalog_due, audit_due, pg_used, target_said;
+    mono_t turn_began, flush_began, empty_since, schema_due, catalog_due, audit_due, pg_used, target_said;
     bool paused;          /* by the operator (spendctl pause flush), until pause_ends */
     mono_t pause_ends;
     bool stood_back;      /* in the last turn */
