@@ -46,6 +46,13 @@ class Browser:
         os.close(to_write)
         self._number, self._rest, self._session = 0, b"", None
         self.events = []
+        try:
+            self._begin(width, height)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, width, height):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -134,7 +141,7 @@ class Browser:
                 self._session = None
                 self.call("Browser.close", timeout_s=5)
                 self.process.wait(timeout=10)
-            except (BrowserGone, OSError, subprocess.TimeoutExpired):
+            except (BrowserGone, OSError, subprocess.TimeoutExpired):  # it is killed then
                 pass
         try:
             os.killpg(self.process.pid, 9)
