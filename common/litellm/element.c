@@ -276,15 +276,24 @@ static void take_member(struct reader *reader, const struct json_span *key, cons
     }
 }
 
+#define DATE_LENGTH 10
+
+/* Begins with a day, as far as its looks go. */
+static bool is_dated(const struct slice *text)
+{
+    static const char pattern[DATE_LENGTH + 1] = "dddd-dd-dd";
+    bool fits = text->length >= DATE_LENGTH;
+
+    for (size_t i = 0; fits && i < DATE_LENGTH; i++)
+        fits = pattern[i] == '-' ? text->data[i] == '-' : text->data[i] >= '0' && text->data[i] <= '9';
+    return fits;
+}
+
 static void check_date(struct reader *reader)
 {
-    static const char pattern[] = "dddd-dd-dd";
     const struct slice *date = &reader->part.text[ELEMENT_date];
-    bool fits = date->length == sizeof pattern - 1;
 
-    for (size_t i = 0; fits && i < sizeof pattern - 1; i++)
-        fits = pattern[i] == '-' ? date->data[i] == '-' : date->data[i] >= '0' && date->data[i] <= '9';
-    if (!fits)
+    if (date->length != DATE_LENGTH || !is_dated(date))
         bad(reader, "the date is no date");
 }
 
@@ -350,7 +359,8 @@ static void check_window(struct reader *reader)
 
     if (part->second.length == 0 || part->text[ELEMENT_model].length == 0)
         bad(reader, "a window names no entity or no duration");
-    if (start->length < 19 || start->length > 32 || (start->data[10] != 'T' && start->data[10] != ' '))
+    if (start->length < 19 || start->length > 32 || !is_dated(start) ||
+        (start->data[DATE_LENGTH] != 'T' && start->data[DATE_LENGTH] != ' '))
         bad(reader, "the start of a window is no time");
 }
 

@@ -319,3 +319,35 @@ def test_stray_elements(bench):
     for key, _ in LISTS.values():
         bench.client.delete(key)
     wait_until(lambda: flusher.metric("litellm_stray_elements") == 0, 30, "the alarm to end", [flusher])
+
+
+def window(start, spend, who="k1", duration="30d", **more):
+    return {"entity_type": "key", "entity_id": who, "window_duration": duration, "window_start": start, "spend": spend, **more}
+
+
+def test_budget_windows(bench):
+    """The newest builds' windows: added to the window that began last, or begun anew; without their table, kept."""
+    old, new = "2026-10-01T00:00:00.000000", "2026-11-01T00:00:00.000000"
+    bench.client.rpush(elements.WINDOW, json.dumps([window(new, 0.5)]))
+    first = adopter(bench)
+    settled(bench.client, [first])
+    assert [(kind, why) for kind, why, _ in dead(bench)] == [("invalid", "LiteLLM_BudgetWindowSpend is not there")]
+    first.drain()
+    bench.sql('CREATE TABLE public."LiteLLM_BudgetWindowSpend" (entity_type text, entity_id text, window_duration text, '
+              "window_start timestamp(3) NOT NULL, spend double precision NOT NULL DEFAULT 0, created_at timestamp(3) NOT NULL "
+              "DEFAULT CURRENT_TIMESTAMP, updated_at timestamp(3) NOT NULL, PRIMARY KEY (entity_type, entity_id, window_duration))")
+    bench.sql("""INSERT INTO public."LiteLLM_BudgetWindowSpend" VALUES ('key', 'k2', '30d', '2026-11-01', 4, now(), now()),
+                 ('key', 'k3', '30d', '2026-10-01', 8, now(), now())""")
+    bench.client.rpush(elements.WINDOW, json.dumps([
+        window(old, 1.25), window(new, 0.5, request_ids=["é\"'\\"], started_at=None), window(old, 0.25, "k2"), window(new, 1, "k2"),
+        window(new, 2, "k3"), window(old, 64, "k3"), window("no time at all, really", 3, "k4"), window("2026-13-45T00:00:00", 3, "k4")]))
+    second = adopter(bench)
+    bench.client.rpush(elements.WINDOW, json.dumps([window(new, 0.125)]))
+    settled(bench.client, [second])
+    line = bench.pg.connect()
+    with line.cursor() as cursor:
+        cursor.execute('SELECT entity_id, window_start::text, spend FROM public."LiteLLM_BudgetWindowSpend" ORDER BY 1')
+        assert cursor.fetchall() == [("k1", "2026-11-01 00:00:00", 0.625), ("k2", "2026-11-01 00:00:00", 5.25),
+                                     ("k3", "2026-11-01 00:00:00", 2)]
+    line.close()
+    assert sorted(kind for kind, _, _ in dead(bench)) == ["invalid", "invalid", "poison"]

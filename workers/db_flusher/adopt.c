@@ -321,6 +321,7 @@ static void count(struct flusher *f)
         if (claim_there(&adopt->claim[i]))
             claim_settle(&adopt->claim[i], f->redis, ignore, NULL);
 #endif
+    ask.windows = &adopt->parts.windows;
     ask.purge_claims = mono_reached(mono_now(), adopt->purge_due);
     adopt_parts_begin(&adopt->parts, adopt->claim, adopt->claims);
     attempt_run(f->attempt, &ask, adopt_outcome, f);

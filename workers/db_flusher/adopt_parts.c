@@ -189,6 +189,20 @@ static bool is_refused(const struct adopt_parts *parts, size_t item)
     return item < parts->refused_room && parts->refused[item];
 }
 
+/* As it came: what PostgreSQL reads of it are the members that were looked at here. */
+static void add_window(struct pass *pass, const struct element_part *part)
+{
+    struct flush_windows *windows = &pass->parts->windows;
+
+    if (windows->missing) {
+        bury_part(pass, part, "invalid", "LiteLLM_BudgetWindowSpend is not there");
+        return;
+    }
+    if (windows->count++ > 0)
+        text_put(&windows->json, ",");
+    text_add(&windows->json, part->value.at, part->value.length);
+}
+
 /* A good one, by its number.  What LiteLLM's tables cannot hold whatever PostgreSQL says is said here too. */
 static void take_item(struct pass *pass, const struct element_part *part, size_t item)
 {
@@ -202,6 +216,10 @@ static void take_item(struct pass *pass, const struct element_part *part, size_t
     }
     if (pass->poison != NULL && !poison_included(pass->poison, item))
         return;
+    if (part->list == LITELLM_LIST_window) {
+        add_window(pass, part);
+        return;
+    }
     added = part->list == LITELLM_LIST_spend ? add_entity(parts, part, &err) : add_day(parts, part, &err);
     if (added == LITELLM_REFUSED)
         bury_part(pass, part, "invalid", err.text);
@@ -212,7 +230,7 @@ static void take_item(struct pass *pass, const struct element_part *part, size_t
 static bool take_part(void *arg, const struct element_part *part)
 {
     struct pass *pass = arg;
-    bool good = part->bad == NULL && part->list != LITELLM_LIST_window;
+    bool good = part->bad == NULL;
     size_t item = pass->parts->items;
 
     pass->entries++;
@@ -222,8 +240,7 @@ static bool take_part(void *arg, const struct element_part *part)
     if (good)
         take_item(pass, part, item);
     else
-        bury_part(pass, part, "invalid",
-                  part->bad != NULL ? part->bad : "budget windows are not written by this build");
+        bury_part(pass, part, "invalid", part->bad);
     return pass->failed == 0;
 }
 
@@ -247,6 +264,8 @@ int adopt_parts_make(struct adopt_parts *parts, const struct poison *poison)
     sums_clear(&parts->sums);
     load_clear(&parts->load);
     text_clear(&parts->records);
+    text_clear(&parts->windows.json);
+    parts->windows.count = 0;
     parts->items = 0;
     parts->elements = parts->dead_elements = parts->dead_entries = 0;
     if (load_add_nameless(&parts->load) != 0)
@@ -258,7 +277,7 @@ int adopt_parts_make(struct adopt_parts *parts, const struct poison *poison)
             take_element(&pass);
     }
     point(parts);
-    return pass.failed != 0 || parts->records.failed ? -1 : 0;
+    return pass.failed != 0 || parts->records.failed || parts->windows.json.failed ? -1 : 0;
 }
 
 int adopt_parts_refuse(struct adopt_parts *parts, size_t item)
@@ -280,6 +299,7 @@ void adopt_parts_begin(struct adopt_parts *parts, struct claim *claim, size_t cl
 {
     parts->claim = claim;
     parts->claims = claims;
+    parts->windows.missing = false;
     free(parts->refused);
     parts->refused = NULL;
     parts->refused_room = 0;
@@ -296,6 +316,7 @@ void adopt_parts_free(struct adopt_parts *parts)
     sums_free(&parts->sums);
     load_free(&parts->load);
     text_free(&parts->records);
+    text_free(&parts->windows.json);
     free(parts->refused);
 }
 

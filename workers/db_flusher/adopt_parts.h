@@ -19,6 +19,7 @@ struct adopt_parts {
     struct sums sums;
     struct load load;       /* no batches of the queue: dead letters */
     struct text records;    /* of the dead letters */
+    struct flush_windows windows;
     uint8_t *refused;       /* by entry: PostgreSQL refused it */
     size_t refused_room;
     size_t items;           /* entries that could be counted, when last made */

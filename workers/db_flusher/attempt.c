@@ -109,6 +109,7 @@ static void launch(struct attempt *attempt)
     if (ask.load == &attempt->synthetic) {
         ask.sums = NULL;
         ask.claims = 0;
+        ask.windows = NULL;
     } else if (ask.source.make && ask.source.make(ask.source.arg, ask.poison)) {
         no_memory(attempt);
         return;

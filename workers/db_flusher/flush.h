@@ -57,6 +57,13 @@ struct flush_claim {
 
 enum flush_claim_known flush_claim_known(const char *state);
 
+/* Increments of LiteLLM's budget windows, as JSON objects: they are no sums of a table of the layout. */
+struct flush_windows {
+    struct text json; /* without its brackets */
+    size_t count;
+    bool missing;     /* LiteLLM's table is not there: found by the flush, which then runs again */
+};
+
 /* Who brings sums and dead letters of his own makes them for each attempt anew. */
 struct flush_source {
     int (*make)(void *arg, const struct poison *poison); /* NULL: nobody does.  -1: no memory */
@@ -75,6 +82,7 @@ struct flush_ask {
     bool look_early;             /* repeats are likely: look before the locks */
     struct flush_claim *claim[FLUSH_CLAIMS];
     size_t claims;
+    struct flush_windows *windows; /* NULL: none */
     bool purge_claims;           /* rows of claims that are long over */
     struct flush_source source;
     int64_t statement_ms;

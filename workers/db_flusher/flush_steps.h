@@ -40,6 +40,12 @@ bool step_ask_claims(struct flush *flush);
 int step_take_claims(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_purge_claims(struct flush *flush);
 
+/* flush_windows.c */
+bool step_ask_windows_there(struct flush *flush);
+int step_take_windows_there(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_windows(struct flush *flush);
+int step_take_windows(struct flush *flush, const struct pg_answer *answer);
+
 /* flush_up.c */
 /* Rows of `row` into a temporary table made for them; false: there are none. */
 bool flush_copy(struct flush *flush, const char *create, const char *sql, bool (*row)(struct flush *));

@@ -24,7 +24,7 @@ struct flusher {
     struct attempt *attempt;
     struct asked *asked;
     struct adopt *adopt; /* NULL: LiteLLM's lists are left to its pods */
-    struct stray *stray; /* adopt_stray.c; NULL: nothing was looked for */
+    struct stray *stray; /* adopt_stray.c */
     struct queue queue;
     struct lease lease;
     struct load load;  /* in flight, or being read */
