@@ -130,6 +130,7 @@ def test_found_claims(bench):
     plant(bench, LISTS["daily_tag"][0], "old-1", gone.element("daily_tag"))
     plant(bench, LISTS["daily_team"][0], "back-1", *(books.element("daily_team") for _ in range(3)))
     bench.sql("INSERT INTO spendd.claim (id, state) VALUES ('old-1', 'applied'), ('back-1', 'returned')")
+    bench.sql("INSERT INTO spendd.claim VALUES ('long-over', 'applied', now() - interval '8 days')")
     books.push(bench.client, 2)
     flusher = adopter(bench)
     settled(bench.client, [flusher])
@@ -139,6 +140,7 @@ def test_found_claims(bench):
     assert flusher.metric("litellm_claims_resumed_total") == 3
     assert bench.sql("SELECT string_agg(state, ' ' ORDER BY id) FROM spendd.claim WHERE id IN ('new-1', 'old-1', 'back-1')") \
         == "returned applied applied"
+    assert bench.sql("SELECT count(*) FROM spendd.claim WHERE id = 'long-over'") == 0
 
 
 def test_foreign_claim(bench):

@@ -77,6 +77,7 @@ claims() {
     found NoDouble claim.pml M21-claim-not-in-ledger -DFAULTS=3 -DNO_LEDGER
     found NoDouble claim.pml M22-give-back-without-tombstone -DFAULTS=3 -DGIVE_BACK_NAIVE
     found NoLoss   claim.pml M23-claim-deleted-without-id -DFAULTS=3 -DDELETE_BLIND
+    found NoLoss   claim.pml M23b-claim-deleted-before-the-commit -DFAULTS=3 -DDELETE_EARLY
     found NoLoss   claim.pml M24-claim-filled-in-steps -DFAULTS=3 -DCLAIM_NOT_ATOMIC
     found NoLoss   claim.pml M25-claim-ids-counted-not-random-stale-replica -DFAULTS=2 -DSTALE -DSEQ_IDS
     found NoDouble claim.pml M26-stale-replica-inherent -DFAULTS=2 -DSTALE

@@ -83,6 +83,7 @@ static const struct step steps[] = {
     {"windows", step_ask_windows, step_take_windows, true, NULL, false},
     {"dead", step_ask_dead, step_take_dead, false, NULL, false},
     {"advance", step_ask_advance, step_take_advance, false, NULL, false},
+    {"may_purge", step_ask_may_purge, step_take_may_purge, false, NULL, false},
     {"purge_claims", step_ask_purge_claims, NULL, false, NULL, false},
     {"commit", step_ask_commit, step_take_commit, false, NULL, false},
 #ifdef MUTANT_LEDGER_OUTSIDE

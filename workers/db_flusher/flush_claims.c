@@ -51,6 +51,19 @@ int step_take_claims(struct flush *flush, const struct pg_answer *answer)
     return answer->rows > 0 ? flush_stop(flush, FLUSH_AGAIN, "claims were counted or given back") : 0;
 }
 
+/* A role that may not delete keeps them all; that is no reason to stand down. */
+bool step_ask_may_purge(struct flush *flush)
+{
+    return flush->ask.purge_claims && !flush->ask.trial &&
+           flush_query(flush, "SELECT has_table_privilege(tableoid, 'DELETE') FROM @.claim LIMIT 1", 0, NULL);
+}
+
+int step_take_may_purge(struct flush *flush, const struct pg_answer *answer)
+{
+    flush->ask.purge_claims = answer->rows == 1 && pg_value(answer, 0, 0)[0] == 't';
+    return 0;
+}
+
 bool step_ask_purge_claims(struct flush *flush)
 {
     return flush->ask.purge_claims && !flush->ask.trial &&

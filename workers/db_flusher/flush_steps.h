@@ -38,6 +38,8 @@ int step_take_letters(struct flush *flush, const struct pg_answer *answer);
 /* flush_claims.c */
 bool step_ask_claims(struct flush *flush);
 int step_take_claims(struct flush *flush, const struct pg_answer *answer);
+bool step_ask_may_purge(struct flush *flush);
+int step_take_may_purge(struct flush *flush, const struct pg_answer *answer);
 bool step_ask_purge_claims(struct flush *flush);
 
 /* flush_windows.c */
