@@ -15,7 +15,7 @@ from lib.pooler import Pooler
 from lib.producer import Producer, event_id_of
 from lib.waiting import wait_until
 
-FULL = {"database_layout": "litellm", "litellm_events": "full"}
+FULL = {"database_layout": "litellm", "litellm_events": "full", "lock_ttl_ms": 500, "lock_renew_ms": 100}
 
 
 @pytest.fixture
@@ -277,12 +277,12 @@ def test_values_that_do_not_fit(bench):
 
 def test_poison_alone_is_set_aside(bench):
     """Events that LiteLLM's tables refuse become dead letters, alone; the others count."""
-    events = list(litellm.events(200))
+    events = list(litellm.events(60))
     bad = [dict(event, model="forbidden") for event in litellm.events(3, seed=2)]
     litellm.make(bench.pg)
     litellm.fill(bench.pg, events + bad)
     bench.sql("""ALTER TABLE "LiteLLM_SpendLogs" ADD CHECK (model <> 'forbidden')""")
-    bench.push(*envelopes(events[:50] + bad[:2] + events[50:] + bad[2:], 60))
+    bench.push(*envelopes(events[:20] + bad[:2] + events[20:] + bad[2:], 30))
     flusher = bench.flusher(**FULL)
     bench.settle()
     litellm.check(bench.pg, events)
@@ -301,7 +301,7 @@ def test_events_off(bench):
     bench.settle()
     full.kill()
     bench.push(*envelopes(events, 7))
-    off = bench.flusher(database_layout="litellm", litellm_events="off")
+    off = bench.flusher(**{**FULL, "litellm_events": "off"})
     wait_until(lambda: off.lives() and bench.sql("SELECT count(*) FROM spendd.dead_letter") == 30, 20, "dead letters", [off])
     litellm.check(bench.pg, events[:30])
     assert bench.sql("SELECT count(*) FROM spendd.dead_letter WHERE class = 'off'") == 30
