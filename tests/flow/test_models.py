@@ -40,28 +40,25 @@ def knows(*names):
 
 
 def test_twelve_instances_one_call_per_interval(checkers):
-    """Judged by rounds: each model was called once for each round that was kept, whoever made it."""
+    """Each model was called equally often, and once in an interval at most, whoever called it: twelve instances that do
+    not know of each other would call it twelve times.  (A look may miss a round on a busy machine.)"""
+    began = time.monotonic()
     all_of_them = checkers.start(12, **checkers.models(*MODELS, cost="0.25"))
     first = checkers.rounds(4)
     for checker in all_of_them:
         told = checker.until(knows(*MODELS))
         assert all(row["healthy"] for row in told["models"])
-    rounds = len(first)
 
     def settled():
-        """Between two rounds: nobody holds the lock, and the round that is kept is the last one that was counted."""
-        nonlocal rounds, first
-        at = checkers.round()
-        if at is not None and at != first[-1]:
-            first.append(at)
-        free = checkers.client.get("{spendd}:health:lock") is None
-        calls = {name: checkers.stub.count(name) for name in MODELS}
-        if not free or checkers.round() != first[-1]:
-            return None
-        return len(first), calls
+        """Between two rounds: nobody holds the lock, before the look and after it."""
+        at, free = checkers.round(), lock(checkers) is None
+        calls = {checkers.stub.count(name) for name in MODELS}
+        return calls if free and lock(checkers) is None and checkers.round() == at else None
 
-    count, calls = wait_until(settled, 30, "a pause between rounds", logs=all_of_them, look_s=0.005)
-    assert calls == {name: count for name in MODELS}
+    calls = wait_until(settled, 30, "a pause between rounds", logs=all_of_them, look_s=0.005)
+    assert len(calls) == 1, calls
+    count = calls.pop()
+    assert len(first) <= count <= (time.monotonic() - began) / 2 + 1
     assert all(later - earlier >= 2000 for earlier, later in zip(first, first[1:]))
 
     def summed():
