@@ -69,8 +69,8 @@ def test_a_client_hangs_up(stack):
     poster.outcome.note_sent(events)
     for event in events[30:]:
         poster.outcome.note_ack([event], web.post([event])[1], 0)
-    wait_until(lambda: instance.metric("http_connections") == 1, 30, "the others to be gone", [instance])
-    assert instance.metric("http_held_bytes") == 0 and instance.metric("http_in_flight") == 0
+    wait_until(lambda: [instance.metric(f"http_{name}") for name in ("connections", "held_bytes", "in_flight")] == [1, 0, 0], 30,
+               "the others to be gone, and what they held", [instance])
     conservation.assert_conserved(stack.postgres, poster.outcome, logs=stack.logs, strict=False)
 
 
