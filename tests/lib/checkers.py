@@ -17,10 +17,10 @@ PAGES = 5  # one for each slot of the roster, with one aggregator and no gateway
 
 
 class StubModels:
-    """An OpenAI-like server.  calls[model]: what was asked; behaviour[model]: a function of the handler that answers."""
+    """An OpenAI-like server.  calls[model], times[model]: what was asked, and when; behaviour[model]: a function of the handler that answers."""
 
     def __init__(self, tls=None):
-        self.calls, self.headers, self.behaviour = {}, {}, {}
+        self.calls, self.times, self.headers, self.behaviour = {}, {}, {}, {}
         self.lock = threading.Lock()
         self.gates = []
         stub = self
@@ -34,6 +34,7 @@ class StubModels:
                 model = body.get("model") or self.path.strip("/")
                 with stub.lock:
                     stub.calls[model] = stub.calls.get(model, 0) + 1
+                    stub.times.setdefault(model, []).append(time.monotonic())
                     stub.headers[model] = dict(self.headers)
                 self.close_connection = True
                 stub.behaviour.get(model, healthy)(self)
@@ -131,7 +132,7 @@ class Checker(Lone):
         self.document = {}
         self.directory, self.life = directory, settings.pop("life", 1)
         quick = {"runtime_dir": self.run, "redis_url": redis.url, "database_url": postgres.url(), "http_status_listen": "off",
-                 "redis_connect_ms": 1000, "redis_command_ms": 1000, "redis_backoff_max_ms": 200,
+                 "redis_connect_ms": 10000, "redis_command_ms": 10000, "redis_backoff_max_ms": 200,
                  "redis_backoff_slow_max_ms": 300, "health_probe_ms": 100, "health_idle_probe_ms": 200,
                  "health_interval_s": 2, "health_cache_ttl_s": 4, "health_lock_ttl_s": 2}
         self.given = {**quick, **settings}
@@ -191,19 +192,6 @@ class Checkers:
         """When the last round that is kept ended, by the clock of Redis."""
         at = self.client.hget("{spendd}:health:round", "at")
         return int(at) if at else None
-
-    def rounds(self, count, deadline_s=60):
-        """Waits until so many rounds were kept, one after the other; their times."""
-        seen = []
-
-        def look():
-            at = self.round()
-            if at is not None and (not seen or seen[-1] != at):
-                seen.append(at)
-            return len(seen) >= count
-
-        wait_until(look, deadline_s, f"{count} rounds", logs=self.all, look_s=0.005)
-        return seen
 
     def close(self):
         for checker in self.all:
