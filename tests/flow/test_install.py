@@ -150,3 +150,22 @@ def test_credentials(stack, installed):
     instance.start(ready=())
     assert instance.process.wait(20) == 78
     assert f"{directory}/redis-url" in instance.log_text()
+
+
+@pytest.mark.parametrize("path", ["packaging/kubernetes/sidecar.yaml", "packaging/kubernetes/statefulset.yaml",
+                                  "packaging/kubernetes/gateway-waits.yaml", "packaging/container/compose.yaml"])
+def test_settings_of_manifests(place, path):
+    """Through the container's entrypoint, whose file spendd itself checks."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        found = dict(re.findall(r'\b(SPENDD_SET_\w+)(?:, value)?: "?([^"\n}]+)', file.read()))
+    settings = {name: value.strip() for name, value in found.items()}
+    directory = place.sub("e")
+    done = subprocess.run(
+        [os.path.join(ROOT, "packaging/container/entrypoint.sh"), "--check"], capture_output=True, text=True, timeout=30,
+        env={"PATH": f"{BUILD}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SPENDD_CONFIG": os.path.join(directory, "none"),
+             "SPENDD_RUNTIME_DIR": directory, "SPENDD_REDIS_URL": "redis://:p@h:1/0", "DATABASE_URL": "postgresql://u:secret@h/d",
+             "SPENDD_SET_http__tokens": "a-token-for-the-test", **settings})
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(os.path.join(directory, "made.conf"), encoding="utf-8") as file:
+        made = file.read()
+    assert "secret" not in made and made.count("env:SPENDD_DATABASE_URL") == 1

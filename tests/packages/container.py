@@ -153,13 +153,16 @@ def life(root, suite):
     postgres = place.postgres(listen_addresses="127.0.0.1", port=port).start()
     database = f"postgresql://spendd@127.0.0.1:{port}/postgres"
     environment = {"SPENDD_REDIS_URL": redis.url, "SPENDD_DATABASE_URL": database,
-                   "SPENDD_SET_supervisor__data_limit_mb": "128", "SPENDD_SET_dedupe__ids": "50000",
+                   "SPENDD_SET_supervisor__data_limit_mb": "192", "SPENDD_SET_dedupe__ids": "50000",
+                   "SPENDD_SET_ingest__max_connections": "256",
                    "SPENDD_SET_http__status_listen": "off", "SPENDD_SET_spool__keep_free_percent": "1",
                    "SPENDD_SET_flush__bytes": "1048576", "SPENDD_SET_log__format": "logfmt", "SPENDD_SET_instance": "caged"}
     container = Container(root, place, environment)
     try:
         container.start()
-        wait_until(lambda: os.path.exists(os.path.join(container.run, "ingest.sock")), 60, "ingest", [container])
+        wait_until(lambda: os.path.exists(os.path.join(container.run, "ingest.sock")) or container.process.poll() is not None,
+                   60, "ingest", [container])
+        need(container.process.poll() is None, f"it left: {container.process.returncode}\n{container.tail()}")
         caged(container)
         producer = Producer(f"ipc://{container.run}/ingest.sock", batches(list(Generator(5, "caged").events(4000)), 20)).start()
         outcome = producer.wait(120, [container])
