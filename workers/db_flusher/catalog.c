@@ -38,6 +38,9 @@ static void say_missing(struct flusher *f)
     const struct litellm *it = f->layout->litellm;
 
     stats_set(harness_stats(f->harness), METRIC_litellm_tables_missing, it->missing_count);
+    f->keeps = false;
+    for (unsigned t = 0; t < LITELLM_TABLES; t++)
+        f->keeps |= it->table[t].kept && !it->table[t].there;
     if (strcmp(f->missing, it->missing) == 0)
         return;
     memcpy(f->missing, it->missing, sizeof f->missing);
@@ -105,7 +108,7 @@ void catalog_ensure(struct flusher *f)
         pg_query(f->pg, first, 0, NULL, deadline_ms(f), on_begun, f);
         return;
     }
-    if (f->missing[0])
+    if (f->keeps)
         database_says(f, "database ready; not in LiteLLM's schema, kept: %.110s", f->missing);
     else
         database_says(f, "database ready");
@@ -118,6 +121,7 @@ void catalog_count(struct flusher *f, const struct flush_report *report)
         if (f->layout->table[t].missed != METRICS && report->missed[t] > 0)
             flusher_count(f, f->layout->table[t].missed, report->missed[t]);
     flusher_count(f, METRIC_litellm_rows_kept_total, report->kept);
+    f->keeps |= report->kept > 0; /* until then a table that this release never had is no news for the status */
     flusher_count(f, METRIC_litellm_request_collisions_total, report->collided);
     flusher_count(f, METRIC_litellm_logs_there_total, report->there);
     flusher_count(f, METRIC_litellm_values_clamped_total, report->clamped);

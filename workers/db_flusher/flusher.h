@@ -55,7 +55,7 @@ struct flusher {
     unsigned redis_refusals; /* in a row */
     int deadlocks;        /* lost since the last commit */
     struct refusal_voice voice; /* what was last said of PostgreSQL's refusals */
-    char missing[512];    /* tables of LiteLLM that were said to be missing */
+    char missing[512]; bool keeps; /* tables of LiteLLM that were said to be missing; sums for them are kept */
     char said[280];       /* status as last given */
     char word[160];       /* status: what is known of PostgreSQL */
     bool waits;           /* the status says that an answer is waited for */

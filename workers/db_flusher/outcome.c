@@ -126,7 +126,7 @@ void outcome_went_in(struct flusher *f, const struct flush_report *report)
     f->deadlocks = 0;
     f->stood_down = false;
     refusal_over(&f->voice);
-    if (f->missing[0])
+    if (f->keeps)
         database_says(f, "database ready; not in LiteLLM's schema, kept: %.110s", f->missing);
     else
         database_says(f, "database ready");
