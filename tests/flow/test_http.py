@@ -337,3 +337,50 @@ def refused(web):
         return True
 
 
+
+
+def test_bounds_change_while_it_runs(stack):
+    """Each LIVE bound of http by a reload: nobody is restarted, and the next request meets it."""
+    instance = stack.spendd(http__request_ms=600000, http__keep_alive_ms=600000, **ports()).start(ready=WORKERS + ("gateway",))
+    web, pid = Web(instance), instance.pid("gateway")
+
+    def change(**settings):
+        instance.write_config(**settings)
+        code, answer = instance.ask("reload")
+        assert code == 200 and all(row["outcome"] == "applied live" for row in answer["settings"]), answer
+
+    def becomes(code, number, body):
+        wait_until(lambda: web.ask("POST", "/v1/events", body(number), {**JSON, **more})[0] == code, 20, f"{code}", [instance])
+
+    more = {}
+    becomes(200, 1, many)
+    change(http__max_body_bytes=1024)
+    becomes(413, 2, many)
+    change(http__max_body_bytes=1048576, http__max_inflated_bytes=1024)
+    more = {"Content-Encoding": "gzip"}
+    becomes(413, 3, lambda n: gzip.compress(many(n)))
+    # Its text takes all of the room that is left, and what unpacks it is memory too.
+    change(http__max_inflated_bytes=10485760, http__max_held_bytes=1048576)
+    becomes(503, 4, lambda n: gzip.compress(many(n, 30000)))
+    change(http__max_held_bytes=268435456)
+    becomes(200, 5, lambda n: gzip.compress(many(n, 30000)))
+    more = {}
+    change(http__keep_alive_ms=100)
+    with Web(instance).raw(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n") as idle:
+        assert b" 404 " in read_all(idle)
+    change(http__request_ms=100)
+    with Web(instance).raw(b"POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n") as late:
+        assert b" 408 " in read_all(late)
+    change(http__request_ms=600000, http__keep_alive_ms=600000, http__max_in_flight=1)
+    frozen = instance.freeze("aggregator")
+    waits = Web(instance).raw(b"POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 32\r\n\r\n"
+                              b'{"request_id": "i", "spend": 1 }')
+    wait_until(lambda: instance.metric("http_in_flight") == 1, 20, "one under way", [instance])
+    assert web.post([{"request_id": "j", "spend": 1}])[0] == 503
+    instance.thaw(frozen)
+    assert b" 200 " in waits.recv(4096)
+    change(http__max_address_connections=1)
+    with Web(instance).raw(b"GET /x HTTP/1.1\r\n\r\n") as one_more:
+        assert read_all(one_more) == b""
+    waits.close()
+    assert instance.pids("gateway") == [pid]

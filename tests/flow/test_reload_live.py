@@ -253,6 +253,8 @@ EFFECTS = {
     "http.max_body_bytes": test_bounds_of_http,
     "http.max_inflated_bytes": test_bounds_of_http,
     "http.max_address_connections": test_bounds_of_http,
+    "http.max_in_flight": "test_http.py::test_bounds_change_while_it_runs",
+    "http.max_held_bytes": "test_http.py::test_bounds_change_while_it_runs",
     "http.request_ms": test_bounds_of_http,
     "http.keep_alive_ms": test_bounds_of_http,
 }
@@ -265,7 +267,6 @@ WITHOUT = {
     "watch.redis_replica", "watch.database_connections_percent", "watch.database_read_only", "watch.database_replica",
     "watch.database_transaction_s", "watch.host_files_percent", "watch.host_spool_disk_percent", "watch.idle_client_s",
     "watch.client_list_s",
-    "http.max_in_flight", "http.max_held_bytes",
 }
 
 
