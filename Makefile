@@ -163,7 +163,7 @@ check-flow: all ## the whole daemon on real servers
 check-fault: all ## the whole daemon, with everything dying around it
 	$(PYTEST) -q tests/fault
 test-interop: all ## beside LiteLLM itself, from PyPI (kept in build/interop); skips, and says so, where PyPI does not answer
-	$(PYTEST) -q -rs --durations=10 tests/interop
+	$(PYTEST) -n 2 -q -rs --durations=10 tests/interop
 model: ## the model of the custody chain, the quick set (make test runs it too)
 	tests/model/check.sh quick
 model-deep: ## the model with more faults: a quarter of an hour
