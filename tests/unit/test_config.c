@@ -1,7 +1,7 @@
 /*
  * test_config.c - bad files and what is said about them; conf/spendd.conf against the table; masks.
  *
- * links: common/config/config.c common/config/config_print.c common/config/settings.c common/config/endpoint.c common/config/relations.c common/config/model_relations.c common/config/mask.c common/config/nearest.c common/config/widen.c common/config/secret.c common/harness/roster.c common/base/err.c common/base/nodes.c
+ * links: common/config/config.c common/config/config_print.c common/config/litellm_environment.c common/config/settings.c common/config/endpoint.c common/config/relations.c common/config/model_relations.c common/config/mask.c common/config/nearest.c common/config/widen.c common/config/secret.c common/harness/roster.c common/base/err.c common/base/nodes.c
  * libs: libconfig
  */
 #include <setjmp.h>
