@@ -8,6 +8,7 @@
 #include "common/config/config.h"
 
 #include "common/config/mask.h"
+#include "common/config/secret.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,19 +20,28 @@ bool config_is_header(const struct setting *setting)
     return setting->list != NULL && strstr(setting->path, "].headers[") != NULL;
 }
 
+/* A URL is shown but for its password; a word may look like a URL or like a list of keywords (base64 ends in
+ * '=') and is shown not at all. */
+static bool is_address(const struct setting *setting)
+{
+    size_t length = strlen(setting->path);
+
+    return length > 4 && strcmp(setting->path + length - 4, ".url") == 0;
+}
+
 /* Of a list's secrets: of a header its name stays, of an address all but its query. */
 static void mask_of_list(const struct setting *setting, const char *value, char *text, size_t size)
 {
     size_t keep;
 
-    secret_mask(value, text, size);
-    if (strncmp(value, "file:", 5) == 0)
+    (is_address(setting) ? secret_mask : secret_hide)(value, text, size);
+    if (secret_is_file(value))
         return;
-    keep = config_is_header(setting) ? strcspn(value, ":") : strcspn(text, "?");
-    if (config_is_header(setting))
-        snprintf(text, size, "%.*s: ***", (int)keep, value);
-    else if (text[keep] == '?')
+    keep = is_address(setting) ? strcspn(text, "?") : strcspn(value, ":");
+    if (is_address(setting) && text[keep] == '?')
         snprintf(text + keep, size - keep, "?***");
+    else if (config_is_header(setting) && value[keep] == ':')
+        snprintf(text, size, "%.*s: ***", (int)keep, value);
 }
 
 static void print_string(const char *value, FILE *to)
@@ -53,8 +63,10 @@ void config_value(const struct settings *settings, const struct setting *setting
     settings_get(settings, setting, value, sizeof value);
     if (setting->kind == SETTING_SECRET && setting->list != NULL && value[0] != '\0')
         mask_of_list(setting, value, text, size);
-    else if (setting->kind == SETTING_SECRET)
+    else if (setting->kind == SETTING_SECRET && is_address(setting))
         secret_mask(value, text, size);
+    else if (setting->kind == SETTING_SECRET)
+        secret_hide(value, text, size);
     else
         snprintf(text, size, "%s", value);
 }

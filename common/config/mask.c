@@ -1,8 +1,8 @@
 /*
  * mask.c - what of a secret may be shown.  See mask.h.
  *
- * Masks too much rather than too little: everything between the first ':' of the user part and the last
- * '@' of the value's authority goes, as does every value of a parameter whose name contains "pass",
+ * Masks too much rather than too little: of an address everything between the first ':' of the user part and
+ * the last '@' of the value's authority goes, as does every value of a parameter whose name contains "pass",
  * "secret" or "token".  Pure: if we die on any line nothing outside has changed.
  */
 #include "common/config/mask.h"
@@ -115,4 +115,9 @@ void secret_mask(const char *value, char *to, size_t size)
         mask_pairs(&text, value, " ");
     else
         add(&text, STARS, strlen(STARS));
+}
+
+void secret_hide(const char *value, char *to, size_t size)
+{
+    snprintf(to, size, "%s", value[0] == '\0' || secret_is_file(value) ? value : STARS);
 }

@@ -10,4 +10,7 @@
  * `file:/path` stays (the path is no secret); what is neither a URL nor keywords is *** whole. */
 void secret_mask(const char *value, char *to, size_t size);
 
+/* A secret word: *** whatever it looks like, unless it is empty or a `file:/path`. */
+void secret_hide(const char *value, char *to, size_t size);
+
 #endif

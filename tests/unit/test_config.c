@@ -221,6 +221,38 @@ static void masked(void **unused)
     }
 }
 
+/* Every SECRET row: a token may look like anything, and a URL's secret part stays secret wherever it stands. */
+static void no_secret_is_shown(void **unused)
+{
+    static const char *const words[] = {"hunter2", "hunter2==", "k=hunter2", "x://hunter2/y", "a hunter2=b", "hunter2,c=d"};
+    static const char *const urls[] = {"https://u:hunter2@h/p?a=b", "https://h/p?password=hunter2"};
+    static struct settings settings;
+    char shown[1100];
+    struct err err;
+    unsigned secrets = 0;
+
+    (void)unused;
+    settings_defaults(&settings);
+    for (size_t i = 0; i < settings_count; i++) {
+        const struct setting *setting = &settings_table[i];
+        bool url = strcmp(setting->path + strlen(setting->path) - 4, ".url") == 0;
+
+        if (setting->kind != SETTING_SECRET)
+            continue;
+        secrets++;
+        for (size_t n = 0; n < (url ? COUNT_OF(urls) : COUNT_OF(words)); n++) {
+            assert_int_equal(settings_set(&settings, setting, url ? urls[n] : words[n], &err), 0);
+            config_value(&settings, setting, shown, sizeof shown);
+            assert_null(strstr(shown, "hunter2"));
+            assert_non_null(strstr(shown, "***"));
+        }
+        assert_int_equal(settings_set(&settings, setting, "file:/hunter2", &err), 0);
+        config_value(&settings, setting, shown, sizeof shown);
+        assert_string_equal(shown, "file:/hunter2"); /* the path is no secret */
+    }
+    assert_true(secrets > 5);
+}
+
 static void distances(void **unused)
 {
     (void)unused;
@@ -234,7 +266,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_files),      cmocka_unit_test(good_values),
         cmocka_unit_test(default_file_is_the_table), cmocka_unit_test(table_is_sound),
-        cmocka_unit_test(masked),         cmocka_unit_test(distances),
+        cmocka_unit_test(masked),         cmocka_unit_test(no_secret_is_shown),
+        cmocka_unit_test(distances),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
