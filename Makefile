@@ -203,13 +203,14 @@ mutants: all ## variants whose custody is broken on purpose: each must be caught
 # --- manual, completion -----------------------------------------------------------------------------
 # spendctl.1 and the completions are commands.def in another form, spendd.conf.5 is settings.def.
 COMMANDS_AWK := awk -f packaging/man/commands.awk
-$(BUILD)/man/spendctl.1: packaging/man/spendctl.1.in packaging/man/commands.awk common/admin/commands.def
+COMMANDS_DEF := workers/roster.def common/admin/commands.def
+$(BUILD)/man/spendctl.1: packaging/man/spendctl.1.in packaging/man/commands.awk $(COMMANDS_DEF)
 	@mkdir -p $(@D)
-	$(COMMANDS_AWK) -v as=man common/admin/commands.def > $@.rows
+	$(COMMANDS_AWK) -v as=man $(COMMANDS_DEF) > $@.rows
 	sed -e 's/@VERSION@/$(VERSION)/' -e '/@COMMANDS@/{' -e 'r $@.rows' -e 'd' -e '}' $< > $@
-$(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh: packaging/man/commands.awk common/admin/commands.def
+$(BUILD)/completion/spendctl.bash $(BUILD)/completion/spendctl.zsh: packaging/man/commands.awk $(COMMANDS_DEF)
 	@mkdir -p $(@D)
-	$(COMMANDS_AWK) -v as=$(subst .,,$(suffix $@)) common/admin/commands.def > $@
+	$(COMMANDS_AWK) -v as=$(subst .,,$(suffix $@)) $(COMMANDS_DEF) > $@
 
 SETTINGS_AWK := awk -f packaging/man/settings.awk
 $(BUILD)/man/spendd.conf.5: packaging/man/spendd.conf.5.in packaging/man/settings.awk \

@@ -1,11 +1,13 @@
 /*
  * spendctl_top.c - "top": what is going on, again and again; rates are differences of counters.
  *
- * On a terminal a screen that is drawn anew each interval and left with q; elsewhere one plain line for
- * each interval, for a log or a pipe.  The terminal's mode is kept by a parent that only waits: however the
- * one that draws ends, the parent puts it back.  Reads only; owns nothing beyond the call.
+ * On a terminal a screen (spendctl_screen.c) that is drawn anew each interval and left with q; elsewhere one plain
+ * line for each interval, for a log or a pipe.  The terminal's mode is kept by a parent that only waits: however
+ * the one that draws ends, the parent puts it back.  Reads only; owns nothing beyond the call.
  */
 #include "supervisor/spendctl.h"
+
+#include "supervisor/spendctl_screen.h"
 
 #include "common/admin/words.h"
 #include "common/base/clock.h"
@@ -23,17 +25,17 @@
 #define INTERVAL_MS 1000
 #define ENTER_SCREEN "\033[?1049h\033[?25l"
 #define LEAVE_SCREEN "\033[?25h\033[?1049l"
-#define HOME "\033[H\033[J"
 
 /* Counters whose rate is shown, as they stand in status.events. */
 static const char *const rates[] = {"accepted", "duplicate", "rejected", "counted", "known", "conflict"};
+#define RATES COUNT_OF(rates)
 
 struct top {
     const struct options *options;
     bool screen;
     int64_t interval_ms, count; /* count 0: until q */
-    int64_t before[COUNT_OF(rates)];
-    double rate[COUNT_OF(rates)];
+    int64_t before[RATES];
+    struct rate rate[RATES];
     mono_t at; /* of `before`; micros 0: none yet */
 };
 
@@ -43,13 +45,14 @@ static void take_rates(struct top *top, const struct json_tree *status)
     mono_t now = mono_now();
     double seconds = (double)mono_ms_between(top->at, now) / 1000;
 
-    for (size_t i = 0; i < COUNT_OF(rates); i++) {
+    for (size_t i = 0; i < RATES; i++) {
         int64_t value = json_integer(json_member(events, rates[i]), 0);
 
         /* A counter that went back is a restart: no rate this time. */
-        top->rate[i] = top->at.micros > 0 && seconds > 0 && value >= top->before[i]
-                           ? (double)(value - top->before[i]) / seconds
-                           : 0;
+        top->rate[i].name = rates[i];
+        top->rate[i].per_s = top->at.micros > 0 && seconds > 0 && value >= top->before[i]
+                                 ? (double)(value - top->before[i]) / seconds
+                                 : 0;
         top->before[i] = value;
     }
     top->at = now;
@@ -74,8 +77,8 @@ static void print_line(const struct top *top, const struct json_tree *status)
     }
     wall_text(wall_now(), time, sizeof time);
     printf("%.19sZ", time);
-    for (size_t i = 0; i < COUNT_OF(rates); i++)
-        printf(" %s/s=%.1f", rates[i], top->rate[i]);
+    for (size_t i = 0; i < RATES; i++)
+        printf(" %s/s=%.1f", rates[i], top->rate[i].per_s);
     printf(" unapplied_segments=%lld unapplied_bytes=%lld oldest_s=%lld queue=%lld queue_bytes=%lld "
            "ready=%u/%u\n",
            (long long)number(status, "spool", "unapplied_segments"),
@@ -83,17 +86,6 @@ static void print_line(const struct top *top, const struct json_tree *status)
            (long long)number(status, "spool", "oldest_unapplied_s"),
            (long long)number(status, "queue", "length"), (long long)number(status, "queue", "bytes"), ready,
            workers);
-    fflush(stdout);
-}
-
-static void draw(const struct top *top, const struct json_tree *status, const char *json)
-{
-    fputs(HOME, stdout);
-    for (size_t i = 0; i < COUNT_OF(rates); i++)
-        printf("%-10s %12.1f/s%s", rates[i], top->rate[i], i % 2 ? "\n" : "    ");
-    putchar('\n');
-    output_text.answer(stdout, status, json, strlen(json));
-    fputs("\nq quits\n", stdout);
     fflush(stdout);
 }
 
@@ -125,15 +117,13 @@ static int look(struct top *top)
     if (tree == NULL) {
         if (status >= 0 && status != 200)
             err_set(&err, "refused (%d)", status);
-        if (top->screen)
-            fputs(HOME, stdout);
         free(json);
-        spendctl_complain(err.text);
+        (top->screen ? screen_complain : spendctl_complain)(err.text);
         return EXIT_NO_DAEMON;
     }
     take_rates(top, tree);
     if (top->screen)
-        draw(top, tree, json);
+        screen_draw(tree, top->rate, RATES);
     else if (top->options->output == &output_json)
         top->options->output->answer(stdout, tree, json, strlen(json));
     else

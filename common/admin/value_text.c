@@ -28,7 +28,7 @@ static void bytes_text(int64_t bytes, char *text, size_t size)
     snprintf(text, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 }
 
-static void duration_text(int64_t ms, char *text, size_t size)
+void duration_text(int64_t ms, char *text, size_t size)
 {
     int64_t seconds = ms / 1000;
 

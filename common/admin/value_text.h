@@ -7,6 +7,7 @@
 #include "common/json/json_tree.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define VALUE_TEXT_MAX 640
 
@@ -14,6 +15,9 @@
  * "ttl_ms": 14200 -> "14.2 s"; true -> "yes"; null -> "-"; an object of scalars -> "a 1, b 2".
  * Text is cut at `size`; never empty.  Not yet escaped. */
 void value_text(const struct json_tree *value, char *text, size_t size);
+
+/* "999 ms", "14.2 s", "2 min 3 s", "1 h 2 min"; negative: "-". */
+void duration_text(int64_t ms, char *text, size_t size);
 
 /* The name without its unit. */
 void label_text(const char *key, char *text, size_t size);

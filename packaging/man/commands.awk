@@ -1,6 +1,8 @@
-# commands.awk - common/admin/commands.def as something else: -v as=man, bash or zsh.
+# commands.awk - common/admin/commands.def as something else: -v as=man, bash or zsh; workers/roster.def before it.
 # A row is one line: KIND(id, "word", least, most, "arguments", "help").  What stands in the arguments in
-# lower case, or begins with "--", is a word that can be completed.
+# lower case, or begins with "--", is a word that can be completed; WORKER is any name of the roster.
+
+/^WORKER\(/ { split($0, part, "[(,]"); workers = workers " " part[2]; next }
 
 /^(COMMAND|ORDER|TOOL) *\(/ {
     n = split($0, part, "\"")
@@ -17,7 +19,8 @@
     gsub(/[][|.]/, " ", rest)
     m = split(rest, given, " "); known = ""
     for (i = 1; i <= m; i++)
-        if (given[i] ~ /^(--)?[a-z][a-z-]*$/) known = known " " given[i]
+        if (given[i] == "WORKER") known = known workers
+        else if (given[i] ~ /^(--)?[a-z][a-z-]*$/) known = known " " given[i]
     words = words " " word
     if (as == "bash" && known != "") cases = cases sprintf("        %s) words=\"%s\" ;;\n", word, substr(known, 2))
     if (as == "zsh") {
@@ -27,14 +30,14 @@
     }
 }
 END {
-    options = "--json --runtime-dir --socket --timeout --help"
+    options = "--json --runtime-dir --socket --keys --server-key --timeout --help"
     if (as == "bash") {
         print "# bash completion for spendctl; made from commands.def"
         print "_spendctl() {"
         print "    local word=${COMP_WORDS[COMP_CWORD]} command= words= i"
         print "    for ((i = 1; i < COMP_CWORD; i++)); do"
         print "        case ${COMP_WORDS[i]} in"
-        print "        -d | -s | -t | --runtime-dir | --socket | --timeout) ((i++)) ;;"
+        print "        -[dsktS] | --runtime-dir | --socket | --keys | --server-key | --timeout) ((i++)) ;;"
         print "        -*) ;;"
         print "        *) command=${COMP_WORDS[i]}; break ;;"
         print "        esac"

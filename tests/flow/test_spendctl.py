@@ -1,12 +1,14 @@
 """spendctl where it is more than a question: top on a terminal and in a pipe, the support bundle, the papers made
 from commands.def, and the protocol as the manual shows it to other languages.
 """
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -15,11 +17,13 @@ import pytest
 
 from lib import processes
 from lib.daemon import BUILD
+from lib.poster import ports
 from lib.waiting import patient, wait_until
 from lib.wire import ROOT
 
 COMMANDS = re.findall(r'^(?:COMMAND|ORDER|TOOL) *\(\w+, *"([^"]+)"', open(os.path.join(ROOT, "common/admin/commands.def"),
                                                                       encoding="utf-8").read(), re.M)
+ROSTER = re.findall(r"^WORKER\((\w+)", open(os.path.join(ROOT, "workers/roster.def"), encoding="utf-8").read(), re.M)
 
 
 @pytest.fixture
@@ -55,6 +59,56 @@ def test_top_in_a_pipe(instance):
         assert instance.ctl(*words).returncode == 2
     instance.stop()
     assert instance.ctl("top", "--count", "1").returncode == 3
+
+
+class Screen:
+    """spendctl top on a terminal of that size; frame(): the last whole one, as lines."""
+
+    def __init__(self, instance, rows, columns):
+        self.ours, self.theirs = pty.openpty()
+        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.top = subprocess.Popen([instance.program("spendctl"), "--socket", instance.admin, "-t", "2", "top", "--interval", "200ms"],
+                                    stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, start_new_session=True)
+        self.shown = b""
+
+    def frame(self):
+        while select.select([self.ours], [], [], 0)[0]:
+            self.shown += os.read(self.ours, 65536)
+        whole = [part for part in self.shown.split(b"\x1b[H")[1:] if b"q quits" in part]
+        text = whole[-1].decode().replace("\x1b[K", "").replace("\x1b[J", "").replace("\r", "") if whole else ""
+        return text.split("\n")
+
+    def close(self):
+        os.write(self.ours, b"q")
+        wait_until(lambda: (self.frame(), self.top.poll() is not None)[1], 10, "its end")
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+def test_top_fits_the_terminal(stack):
+    """At 80x24 everything that matters, on a small one what matters most; nothing scrolls away, strangers' text included."""
+    instance = stack.spendd(instance="sp\x1b[2Jend" + "d" * 60, **ports()).start(ready=("aggregator", "db_flusher", "gateway", "control"))
+    assert instance.ask("pause", "push", "--by", "ann \x1b[31m")[0] == 200
+    screens = [Screen(instance, rows, columns) for rows, columns in ((24, 80), (9, 40))]
+    try:
+        large, small = screens
+        wait_until(lambda: all(any(line.startswith(worker) for line in large.frame()) for worker in ROSTER), 20, "every worker", [instance])
+        wait_until(lambda: any("ann \\x1b[31m" in line for line in large.frame()), 10, "the pause")
+        for screen, rows, columns in ((large, 24, 80), (small, 9, 40)):
+            lines = wait_until(lambda: len(seen := screen.frame()) > 3 and seen, 10, "a frame")
+            assert len(lines) <= rows and max(map(len, lines)) <= columns, lines
+            assert "\x1b" not in "".join(lines) and lines[-1].startswith("q quits") and "UTC" in lines[0]
+        assert "more lines" in small.frame()[-1] and large.frame()[-1] == "q quits"
+        for begin in ("events/s", "spool", "queue", "lock", "database", "PAUSED", "WORKER"):
+            assert any(line.startswith(begin) for line in large.frame()), begin
+        stack.redis.freeze()
+        wait_until(lambda: any(line.startswith("queue      unknown: ") for line in large.frame()), 20, "Redis unknown")
+        stack.redis.thaw()
+        instance.freeze("control")
+        wait_until(lambda: "spendctl: " in large.frame()[0], 20, "nobody to answer")
+    finally:
+        for screen in screens:
+            screen.close()
 
 
 @pytest.mark.parametrize("end", ["q", "term", "kill"])
@@ -116,5 +170,11 @@ def test_papers_name_every_command():
         return subprocess.run(["bash", "-c", f"source {bash}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _spendctl; "
                                "echo \"${COMPREPLY[@]}\""], capture_output=True, text=True, check=True).stdout.split()
 
+    # Each option of the help has its entry on the page and is completed.
+    shown = subprocess.run([os.path.join(BUILD, "bin/spendctl"), "--help"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"^  -\w, (--[a-z-]+)", shown, re.M))
+    assert len(options) >= 7 and options == set(re.findall(r"^\.BR \S+ \", \" (--[a-z-]+)", man.replace("\\-", "-"), re.M))
+    assert options <= set(complete("")) and all(option in zsh for option in options)
+    assert {*ROSTER, "all", "--wait"} == set(complete("restart", "")) and complete("-k", "f", "-S", "g", "stop", "gat") == ["gateway"]
     assert set(COMMANDS) <= set(complete(""))
     assert complete("pau") == ["pause"] and complete("pause", "f") == ["flush"] and "drained" in complete("-t", "5", "wait", "")
