@@ -147,6 +147,8 @@ void slot_exited(struct supervisor *supervisor, struct slot *slot, int wait_stat
     line_free(&slot->line);
     if (!slot->refused)
         snprintf(slot->why, sizeof slot->why, "%s", how);
+    if (asked)
+        slot->status[0] = '\0'; /* last words explain a death; of who left in order they would say what is over */
     (asked ? log_info : log_warn)("worker_exited", "worker=%s generation=%u state=%s how=\"%s\"",
                                   slot->name, slot->generation, child_state_name(slot->state), how);
     slot_event(supervisor, slot, exit_event(slot, wait_status));

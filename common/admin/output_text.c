@@ -1,25 +1,21 @@
 /*
  * output_text.c - answers for people.  See output.h.
  *
- * Knows no command: an object is a list of names and values, a list of objects is a table whose
- * columns are the names in its first row (what does not fit into 80 columns stands beneath its row),
- * and an object that says "known": false is "unknown" with
- * its reason. So a new admin word, and a new member in an answer, are printed without a change
+ * Knows no command: an object is a list of names and values (what it holds within follows on lines of its own),
+ * a list of objects is a table (output_table.c), and an object that says "known": false is "unknown" with its
+ * reason. So a new admin word, and a new member in an answer, are printed without a change
  * here. Everything printed passes output_escaped: a name in an answer may come from a stranger.
  */
 #include "common/admin/output.h"
 
+#include "common/admin/output_table.h"
 #include "common/admin/value_text.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
-#define COLUMNS_MAX 24
 #define LABEL_MAX 64
 #define MARGIN 2
-#define SCREEN 80
-#define NARROWEST 16 /* a column that is cut to fit keeps this much */
 
 size_t output_escaped(FILE *to, const char *text)
 {
@@ -42,139 +38,12 @@ size_t output_escaped(FILE *to, const char *text)
     return columns;
 }
 
-static void padded(FILE *to, const char *text, size_t width)
+void output_padded(FILE *to, const char *text, size_t width)
 {
     size_t columns = output_escaped(to, text);
 
     for (; columns < width; columns++)
         fputc(' ', to);
-}
-
-static void heading(const char *key, char *text, size_t size)
-{
-    label_text(key, text, size);
-    for (char *c = text; *c != '\0'; c++)
-        *c = (char)toupper((unsigned char)*c);
-}
-
-/* --- a list of objects: a table ------------------------------------------------------------------
- */
-struct table {
-    const char *key[COLUMNS_MAX];
-    size_t width[COLUMNS_MAX];
-    size_t columns, beside; /* columns beside each other; the others go beneath */
-};
-
-static void cell(const struct json_tree *row, const char *key, char *text, size_t size)
-{
-    const struct json_tree *value = json_member(row, key);
-
-    if (value == NULL)
-        snprintf(text, size, "-");
-    else
-        value_text(value, text, size);
-}
-
-/* The widest column gives way, and its long cells go beneath their rows; where that leaves too little of
- * it, every column beyond the edge does. */
-static void fit(struct table *table)
-{
-    size_t used = 0, widest = 0;
-
-    for (size_t i = 0; i < table->columns; i++) {
-        used += table->width[i] + (i > 0 ? MARGIN : 0);
-        if (table->width[i] > table->width[widest])
-            widest = i;
-    }
-    table->beside = table->columns;
-    if (used <= SCREEN)
-        return;
-    if (used - table->width[widest] + NARROWEST <= SCREEN) {
-        table->width[widest] -= used - SCREEN;
-        return;
-    }
-    used = table->width[0];
-    for (table->beside = 1; table->beside < table->columns; table->beside++) {
-        used += MARGIN + table->width[table->beside];
-        if (used > SCREEN)
-            return;
-    }
-}
-
-static void measure(struct table *table, const struct json_tree *list)
-{
-    char text[VALUE_TEXT_MAX];
-
-    for (const struct json_tree *member = list->first->first;
-         member != NULL && table->columns < COLUMNS_MAX; member = member->next) {
-        heading(member->key, text, sizeof text);
-        table->key[table->columns] = member->key;
-        table->width[table->columns++] = output_escaped(NULL, text);
-    }
-    for (const struct json_tree *row = list->first; row != NULL; row = row->next)
-        for (size_t i = 0; i < table->columns; i++) {
-            size_t columns;
-
-            cell(row, table->key[i], text, sizeof text);
-            columns = output_escaped(NULL, text);
-            if (columns > table->width[i])
-                table->width[i] = columns;
-        }
-    fit(table);
-}
-
-static bool fits(const struct table *table, size_t column, const char *text)
-{
-    return output_escaped(NULL, text) <= table->width[column];
-}
-
-/* "status ready; why killed": what has no place in the row and says something. */
-static void print_beneath(FILE *to, const struct table *table, const struct json_tree *row)
-{
-    char text[VALUE_TEXT_MAX], label[LABEL_MAX];
-    const char *before = "  ";
-
-    for (size_t i = 0; i < table->columns; i++) {
-        cell(row, table->key[i], text, sizeof text);
-        if (strcmp(text, "-") == 0 || (i < table->beside && fits(table, i, text)))
-            continue;
-        label_text(table->key[i], label, sizeof label);
-        fputs(before, to);
-        output_escaped(to, label);
-        fputc(' ', to);
-        output_escaped(to, text);
-        before = "; ";
-    }
-    if (before[0] == ';')
-        fputc('\n', to);
-}
-
-static void print_row(FILE *to, const struct table *table, const struct json_tree *row)
-{
-    char text[VALUE_TEXT_MAX];
-
-    for (size_t i = 0; i < table->beside; i++) {
-        if (row == NULL)
-            heading(table->key[i], text, sizeof text);
-        else
-            cell(row, table->key[i], text, sizeof text);
-        if (!fits(table, i, text))
-            text[0] = '\0';
-        padded(to, text, i + 1 < table->beside ? table->width[i] + MARGIN : 0);
-    }
-    fputc('\n', to);
-    if (row != NULL)
-        print_beneath(to, table, row);
-}
-
-static void print_table(FILE *to, const struct json_tree *list)
-{
-    struct table table = {0};
-
-    measure(&table, list);
-    print_row(to, &table, NULL);
-    for (const struct json_tree *row = list->first; row != NULL; row = row->next)
-        print_row(to, &table, row);
 }
 
 /* --- an object: names and values, then its tables ------------------------------------------------
@@ -216,7 +85,7 @@ static void print_wrapped(FILE *to, char *text, size_t indent)
         if (text == NULL)
             return;
         /* With its own comma behind it. */
-        if (column + 2 + strcspn(text, ",") + 1 > SCREEN) {
+        if (column + 2 + strcspn(text, ",") + 1 > OUTPUT_COLUMNS) {
             fprintf(to, ",\n%*s", (int)indent, "");
             column = indent;
         } else {
@@ -230,12 +99,48 @@ static void print_pair(FILE *to, const char *label, const struct json_tree *valu
 {
     char text[VALUE_TEXT_MAX];
 
-    padded(to, label, width + MARGIN);
+    output_padded(to, label, width + MARGIN);
     if (!print_unknown(to, value)) {
         value_text(value, text, sizeof text);
         print_wrapped(to, text, width + MARGIN);
     }
     fputc('\n', to);
+}
+
+/* "known": true, and no figures beside it: nothing to say. */
+static bool is_bare(const struct json_tree *value)
+{
+    char text[VALUE_TEXT_MAX];
+
+    if (value->kind != JSON_OBJECT || json_member(value, "known") == NULL || json_member(value, "known")->kind != JSON_TRUE)
+        return false;
+    value_text(value, text, sizeof text);
+    return strcmp(text, "known") == 0;
+}
+
+/* What an object holds beside its own values: a line for each list or object within, and for each item of a
+ * list of objects. */
+static size_t print_within(FILE *to, const struct json_tree *object, const char *name, size_t width)
+{
+    size_t widest = 0;
+
+    for (const struct json_tree *value = object->first; value != NULL; value = value->next) {
+        char label[4 * LABEL_MAX], own[LABEL_MAX];
+        size_t columns;
+
+        if ((value->kind != JSON_OBJECT && value->kind != JSON_ARRAY) || value->first == NULL)
+            continue;
+        label_text(value->key, own, sizeof own);
+        snprintf(label, sizeof label, "%s %s", name, own);
+        columns = output_escaped(NULL, label);
+        widest = columns > widest ? columns : widest;
+        if (to == NULL)
+            continue;
+        for (const struct json_tree *item = is_table(value) ? value->first : value; item != NULL;
+             item = is_table(value) ? item->next : NULL)
+            print_pair(to, item == value || item == value->first ? label : "", item, width);
+    }
+    return widest;
 }
 
 /* Calls for each line of an object: `to` NULL only measures the widest label. */
@@ -248,16 +153,20 @@ static size_t print_lines(FILE *to, const struct json_tree *object, const char *
         char label[2 * LABEL_MAX + 2], name[LABEL_MAX];
         size_t columns;
 
-        if (is_table(value))
+        if (is_table(value) || is_bare(value))
             continue;
         label_text(value->key, name, sizeof name);
         snprintf(label, sizeof label, "%s%s%s", prefix, prefix[0] ? " " : "", name);
         if (is_group(value) && prefix[0] == '\0') {
             columns = print_lines(to, value, name, width);
         } else {
+            size_t within;
+
             columns = output_escaped(NULL, label);
             if (to != NULL)
                 print_pair(to, label, value, width);
+            within = value->kind == JSON_OBJECT ? print_within(to, value, label, width) : 0;
+            columns = within > columns ? within : columns;
         }
         widest = columns > widest ? columns : widest;
     }
@@ -271,7 +180,7 @@ static void print_tables(FILE *to, const struct json_tree *tree, bool apart)
             continue;
         if (apart)
             fputc('\n', to);
-        print_table(to, value);
+        output_table(to, value);
         apart = true;
     }
 }

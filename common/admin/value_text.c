@@ -118,7 +118,8 @@ static bool says_nothing(const struct json_tree *item)
     return strcmp(item->key, "why") == 0 && item->kind == JSON_STRING && item->text[0] == '\0';
 }
 
-/* "a 1, b 2" of an object, "1, 2" of an array; what does not fit is cut. */
+/* "a 1, b 2" of an object, "1, 2" of an array; what does not fit is cut.  What an object holds beside values is
+ * for lines of its own (output_text.c). */
 static void members_text(const struct json_tree *parent, char *text, size_t size)
 {
     const char *separator = "";
@@ -129,9 +130,11 @@ static void members_text(const struct json_tree *parent, char *text, size_t size
          item = item->next) {
         char value[VALUE_TEXT_MAX / 4], label[64] = "";
 
-        if (says_nothing(item))
+        bool within = item->kind == JSON_OBJECT || item->kind == JSON_ARRAY;
+
+        if (says_nothing(item) || (within && item->key != NULL))
             continue;
-        if (item->kind == JSON_OBJECT || item->kind == JSON_ARRAY)
+        if (within)
             snprintf(value, sizeof value, "...");
         else
             value_text(item, value, sizeof value);

@@ -2,7 +2,7 @@
  * test_admin_output.c - answers as people read them: units, escapes, tables; and the tree they come
  * from.
  *
- * links: common/admin/output_text.c common/admin/output_json.c common/admin/value_text.c
+ * links: common/admin/output_text.c common/admin/output_table.c common/admin/output_json.c common/admin/value_text.c
  * links: common/json/json_tree.c common/json/json_in.c common/json/json_keys.c
  * links: common/base/utf8.c common/base/err.c common/base/clock.c
  * libs: yajl
@@ -116,13 +116,38 @@ static void fits_the_screen(void **state)
     text = printed("{\"rows\": [{\"a\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                    " \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                    " \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"},"
-                   " {\"a\": \"short\", \"b\": \"\", \"c\": 1}]}");
+                   " {\"a\": \"short\", \"b\": \"\", \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"}]}");
     assert_string_equal(text, "A\n"
                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
                               "  b bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb;"
                               " c cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n"
                               "short\n"
-                              "  c 1\n");
+                              "  c cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n");
+    free(text);
+    /* Two columns give way, as long as half of the second one's cells keep their place. */
+    text = printed("{\"rows\": [{\"a\": \"name\", \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                   " \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"},"
+                   " {\"a\": \"short\", \"b\": \"500\", \"c\": \"one\"}]}");
+    assert_string_equal(text, "A      B                 C\n"
+                              "name                     \n"
+                              "  b bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb;"
+                              " c cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n"
+                              "short  500               one\n");
+    free(text);
+}
+
+static void within(void **state)
+{
+    char *text = printed("{\"supervisor\": {\"known\": true, \"why\": \"\"}, \"litellm\": {\"adopt\": true, \"lists\": {\"spend\": 3,"
+                         " \"team\": 4}, \"none\": [], \"pod_locks\": [{\"job\": \"x\", \"ttl_ms\": 5}, {\"job\": \"y\", \"ttl_ms\": null}]},"
+                         " \"paused\": []}");
+
+    (void)state;
+    assert_string_equal(text, "litellm            adopt yes\n"
+                              "litellm lists      spend 3, team 4\n"
+                              "litellm pod locks  job x, ttl 5 ms\n"
+                              "                   job y, ttl -\n"
+                              "paused             -\n");
     free(text);
 }
 
@@ -153,6 +178,7 @@ int main(void)
         cmocka_unit_test(values),
         cmocka_unit_test(whole_answer),
         cmocka_unit_test(fits_the_screen),
+        cmocka_unit_test(within),
         cmocka_unit_test(escapes),
         cmocka_unit_test(refused_json),
     };
