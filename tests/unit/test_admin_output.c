@@ -116,7 +116,8 @@ static void fits_the_screen(void **state)
     text = printed("{\"rows\": [{\"a\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\","
                    " \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                    " \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"},"
-                   " {\"a\": \"short\", \"b\": \"\", \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"}]}");
+                   " {\"a\": \"short\", \"b\": \"\", \"c\": \"ccccccccccccccccccccccccccccccccc"
+                   "ccccccccccccccccccccccccccc\"}]}");
     assert_string_equal(text, "A\n"
                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"
                               "  b bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb;"
@@ -125,7 +126,8 @@ static void fits_the_screen(void **state)
                               "  c cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\n");
     free(text);
     /* Two columns give way, as long as half of the second one's cells keep their place. */
-    text = printed("{\"rows\": [{\"a\": \"name\", \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+    text = printed("{\"rows\": [{\"a\": \"name\", \"b\": \"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+                   "bbbbbbbbbbbbbbbbbbbbbbbb\","
                    " \"c\": \"cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\"},"
                    " {\"a\": \"short\", \"b\": \"500\", \"c\": \"one\"}]}");
     assert_string_equal(text, "A      B                 C\n"
@@ -138,8 +140,10 @@ static void fits_the_screen(void **state)
 
 static void within(void **state)
 {
-    char *text = printed("{\"supervisor\": {\"known\": true, \"why\": \"\"}, \"litellm\": {\"adopt\": true, \"lists\": {\"spend\": 3,"
-                         " \"team\": 4}, \"none\": [], \"pod_locks\": [{\"job\": \"x\", \"ttl_ms\": 5}, {\"job\": \"y\", \"ttl_ms\": null}]},"
+    char *text = printed("{\"supervisor\": {\"known\": true, \"why\": \"\"}, \"litellm\": {\"ad"
+                   "opt\": true, \"lists\": {\"spend\": 3,"
+                         " \"team\": 4}, \"none\": [], \"pod_locks\": [{\"job\": \"x\", \"ttl_m"
+                         "s\": 5}, {\"job\": \"y\", \"ttl_ms\": null}]},"
                          " \"paused\": []}");
 
     (void)state;

@@ -224,7 +224,8 @@ static void masked(void **unused)
 /* Every SECRET row: a token may look like anything, and a URL's secret part stays secret wherever it stands. */
 static void no_secret_is_shown(void **unused)
 {
-    static const char *const words[] = {"hunter2", "hunter2==", "k=hunter2", "x://hunter2/y", "a hunter2=b", "hunter2,c=d"};
+    static const char *const words[] = {"hunter2", "hunter2==", "k=hunter2",
+                                        "x://hunter2/y", "a hunter2=b", "hunter2,c=d"};
     static const char *const urls[] = {"https://u:hunter2@h/p?a=b", "https://h/p?password=hunter2"};
     static struct settings settings;
     char shown[1100];
