@@ -392,11 +392,6 @@ unsigned harness_generation(const struct harness *harness)
     return harness->generation;
 }
 
-bool harness_draining(const struct harness *harness)
-{
-    return harness->draining;
-}
-
 struct stats_page *harness_stats(const struct harness *harness)
 {
     return harness->page;

@@ -61,7 +61,6 @@ void harness_ready(struct harness *harness);
 const struct settings *harness_settings(const struct harness *harness);
 unsigned harness_index(const struct harness *harness);      /* among the instances of this worker */
 unsigned harness_generation(const struct harness *harness); /* which start of it, from 1 */
-bool harness_draining(const struct harness *harness);
 /* This worker's counters, for common/stats. */
 struct stats_page *harness_stats(const struct harness *harness);
 /* Every slot's page, for a worker whose row in roster.def says PAGES_ALL; slot numbers, names and

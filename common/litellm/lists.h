@@ -11,7 +11,6 @@
 #include <stddef.h>
 
 #define LITELLM_KEY 192
-#define LITELLM_NAMESPACE 96 /* bytes of a namespace, with its NUL */
 #define LITELLM_LOCKS 2
 
 enum litellm_list {

@@ -79,8 +79,9 @@ enum redis_script {
     REDIS_SCRIPTS
 };
 
-/* Checks the URL without connecting. */
-int redis_url_check(const char *url, struct err *err) MUST_CHECK;
+/* A name that nobody has: 128 random bits in hex; for a generation, a lock, a claim. */
+#define REDIS_FRESH 33 /* bytes, with the NUL */
+void redis_fresh(char text[REDIS_FRESH]);
 
 /* The options that the settings ask for; borrowed from them. */
 struct redis_options redis_options_from(const struct settings *settings, const char *client);

@@ -178,12 +178,3 @@ void redis_attempt(struct redis *redis)
     else if (known > 0)
         redis_look_up(redis);
 }
-
-int redis_url_check(const char *url, struct err *err)
-{
-    struct redis_url parsed;
-    int result = redis_read_url(url, &parsed, err);
-
-    explicit_bzero(&parsed, sizeof parsed);
-    return result;
-}

@@ -31,7 +31,7 @@ struct call *call_new(redis_reply_fn *answer, void *arg)
     return call;
 }
 
-void call_free(struct call **call)
+static void free_call(struct call **call)
 {
     wire_free(&(*call)->head);
     wire_free(&(*call)->tail);
@@ -145,7 +145,7 @@ void calls_answer_lost(struct redis *redis)
         struct call *call = pop(redis);
 
         answer_null(redis, call);
-        call_free(&call);
+        free_call(&call);
     }
     if (redis->first != NULL && redis->first->fate != CALL_LIVE)
         timer_in_ms(redis->lost, 0);
@@ -168,7 +168,7 @@ void calls_answer_head(struct redis *redis, const struct redis_reply *reply, con
     struct call *call = take_head(redis);
 
     call->answer(call->arg, reply, reason);
-    call_free(&call);
+    free_call(&call);
 }
 
 void calls_reply(struct redis *redis, const struct redis_reply *reply)
@@ -201,7 +201,7 @@ void calls_reply(struct redis *redis, const struct redis_reply *reply)
     if (reply->kind != REDIS_ERROR && redis->phase == PHASE_UP)
         redis->attempts = 0;
     call->answer(call->arg, reply, NULL);
-    call_free(&call);
+    free_call(&call);
 }
 
 /* What of `text` is not sent yet, given that `before` bytes stand in front of it. */

@@ -94,7 +94,6 @@ void redis_greet(struct redis *redis);   /* redis_greet.c: AUTH, SELECT, CLIENT 
 
 /* redis_calls.c: the queue of calls. */
 struct call *call_new(redis_reply_fn *answer, void *arg);
-void call_free(struct call **call);
 void calls_add(struct redis *redis, struct call *call); /* takes it, whatever the phase */
 void calls_lose(struct redis *redis);                   /* all of them: the connection is gone */
 void calls_watch(struct redis *redis); /* for what the socket is looked at now */

@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* First lines: of Redis 7, and before it. */
 #define ALLOW_OOM_7 "#!lua flags=allow-oom\n"
@@ -34,6 +35,16 @@ static const struct script scripts[REDIS_SCRIPTS] = {
 #include "common/redis/scripts.def"
 #undef SCRIPT
 };
+
+void redis_fresh(char text[REDIS_FRESH])
+{
+    unsigned char bytes[(REDIS_FRESH - 1) / 2];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        bug("the kernel has no random bytes");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
 
 static const char *script_text(const struct redis *redis, int script)
 {

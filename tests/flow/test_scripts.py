@@ -106,8 +106,8 @@ def test_one_batch_goes_into_an_empty_queue_whatever_its_size(queue):
 @pytest.mark.parametrize("loss", [
     lambda c: c.delete(Q), lambda c: c.flushall(), lambda c: c.delete(M), lambda c: c.hdel(M, "generation"),
     lambda c: c.hdel(M, "pushed"), lambda c: c.hdel(M, "popped"), lambda c: c.hdel(M, "bytes"), lambda c: c.lpop(Q),
-    lambda c: c.rpush(Q, "foreign"), lambda c: c.hset(M, "pushed", "x")],
-    ids="list all meta generation pushed popped bytes pop foreign garbled".split())
+    lambda c: c.rpush(Q, "foreign"), lambda c: c.hset(M, "pushed", "x"), lambda c: c.hset(M, "generation", "g" * 64)],
+    ids="list all meta generation pushed popped bytes pop foreign garbled long".split())
 def test_lost_state_begins_a_generation(queue, loss):
     generation = filled(queue)
     loss(queue.client)

@@ -60,6 +60,29 @@ static void collects_plain(void **unused)
     assert_int_equal(purse.held, 0);
 }
 
+/* The room doubles from 4096 on, and one byte of it is the NUL's: a text that fills it has its end, too. */
+static void unpacks_what_just_fills_the_room(void **unused)
+{
+    static char text[65536];
+
+    (void)unused;
+    memset(text, 'a', sizeof text);
+    for (size_t size = 4096; size <= sizeof text; size *= 2)
+        for (size_t less = 0; less <= 2; less++) {
+            struct body_purse purse = {0, 1000000};
+            struct body body;
+            size_t packed;
+            char *gzip = pack(text, size - less, &packed);
+
+            assert_int_equal(body_begin(&body, &purse, true), BODY_OK);
+            assert_int_equal(feed(&body, &purse, gzip, packed, packed), BODY_OK);
+            assert_int_equal(body_finish(&body, &purse), BODY_OK);
+            assert_int_equal(body.used, size - less);
+            body_free(&body, &purse);
+            free(gzip);
+        }
+}
+
 static void unpacks_in_any_pieces(void **unused)
 {
     static const size_t steps[] = {1, 2, 3, 7, 64, 100000};
@@ -149,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(collects_plain),           cmocka_unit_test(unpacks_in_any_pieces),
+        cmocka_unit_test(unpacks_what_just_fills_the_room),
         cmocka_unit_test(a_bomb_ends_at_the_limit), cmocka_unit_test(refuses_what_is_too_much),
         cmocka_unit_test(refuses_broken_gzip),
     };

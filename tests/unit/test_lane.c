@@ -2,7 +2,7 @@
  * test_lane.c - a lane's names, identities and marks; its recovery, whole and in short steps; lanes
  * that nobody holds.
  *
- * links: workers/aggregator/recover.c workers/aggregator/segment.c workers/aggregator/lane.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
+ * links: workers/aggregator/recover.c workers/aggregator/segment.c workers/aggregator/lane.c workers/aggregator/disk.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
  * libs: libsodium
  */
 #include "workers/aggregator/recover.h"

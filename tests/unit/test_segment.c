@@ -1,8 +1,9 @@
 /*
  * test_segment.c - an open segment cut at every byte offset: recovery seals exactly the records that
- * are whole; damage in the middle of a sealed one: every intact record is saved.
+ * are whole; damage in the middle of a sealed one: every intact record is saved; a disk that refuses:
+ * the next try finds everything as it was.
  *
- * links: workers/aggregator/segment.c workers/aggregator/lane.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
+ * links: workers/aggregator/segment.c workers/aggregator/lane.c workers/aggregator/disk.c common/batch/segment_name.c workers/aggregator/window.c common/batch/ranges.c common/event/event.c common/event/codec.c common/batch/crc32c.c common/batch/record.c common/batch/envelope.c common/base/utf8.c common/base/clock.c common/base/log.c common/base/err.c common/stats/stats.c
  * libs: libsodium
  */
 #include "workers/aggregator/segment.h"
@@ -17,12 +18,26 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sodium.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define RECORDS 3
 #define RECORD_BYTES (RECORD_HEADER_BYTES + 5)
+
+/* In libc's place: a directory that cannot be synced while this is set. */
+static bool sync_fails;
+
+int fsync(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return sync_fails ? -1 : 0;
+}
 
 static size_t build(unsigned char *to)
 {
@@ -129,11 +144,75 @@ static void intact_records_are_saved(void **state)
     close_lane(&lane, &settings);
 }
 
+static unsigned in_quarantine(const struct lane *lane)
+{
+    int fd = openat(lane->directory, "quarantine", O_RDONLY | O_DIRECTORY);
+    DIR *dir = fdopendir(fd);
+    unsigned count = 0;
+
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+/* The rename is done and cannot be made durable: the file is found again, by this process too. */
+static void a_name_that_is_not_durable_is_given_back(void **state)
+{
+    unsigned char data[256];
+    size_t bytes = build(data);
+    struct settings settings;
+    struct lane lane;
+    struct err err;
+
+    (void)state;
+    open_lane(&lane, &settings);
+    put_file(&lane, "open-0.seg", data, bytes);
+    sync_fails = true;
+    assert_int_equal(segment_recover(&lane, lane.directory, "open-0.seg", &err), -1);
+    assert_int_equal(faccessat(lane.directory, "open-0.seg", F_OK, 0), 0);
+    assert_int_equal(lane.count, 0);
+    sync_fails = false;
+    assert_int_equal(segment_recover(&lane, lane.directory, "open-0.seg", &err), 0);
+    assert_int_equal(lane.count, 1);
+    close_lane(&lane, &settings);
+}
+
+/* No room for a torn tail: the file stays as it is, and no half of the tail lies about. */
+static void a_full_disk_leaves_no_halves(void **state)
+{
+    struct rlimit all, some;
+    unsigned char data[256];
+    size_t bytes = build(data);
+    struct settings settings;
+    struct lane lane;
+    struct err err;
+
+    (void)state;
+    open_lane(&lane, &settings);
+    put_file(&lane, "open-0.seg", data, bytes - 1);
+    getrlimit(RLIMIT_FSIZE, &all);
+    some = (struct rlimit){5, all.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &some);
+    assert_int_equal(segment_recover(&lane, lane.directory, "open-0.seg", &err), -1);
+    setrlimit(RLIMIT_FSIZE, &all);
+    assert_non_null(strstr(err.text, strerror(EFBIG)));
+    assert_int_equal(in_quarantine(&lane), 0);
+    assert_int_equal(lane.count, 0);
+    assert_int_equal(segment_recover(&lane, lane.directory, "open-0.seg", &err), 0);
+    assert_int_equal(in_quarantine(&lane), 1);
+    assert_int_equal(lane.count, 1);
+    close_lane(&lane, &settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(torn_at_every_offset),
         cmocka_unit_test(intact_records_are_saved),
+        cmocka_unit_test(a_name_that_is_not_durable_is_given_back),
+        cmocka_unit_test(a_full_disk_leaves_no_halves),
     };
 
     if (sodium_init() < 0 || freopen("/dev/null", "w", stderr) == NULL)

@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/batch/ranges.h"
+#include "workers/aggregator/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -346,11 +347,16 @@ int lane_quarantine_bytes(struct lane *lane, const char *name, int64_t offset,
     fd = openat(lane->directory, to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, "cannot make %s/%s", lane->path, to);
-    if (write(fd, data, bytes) != (ssize_t)bytes || fdatasync(fd) != 0)
+    errno = disk_write(fd, data, bytes, 0);
+    if (errno != 0 || fdatasync(fd) != 0)
         result = err_errno(err, "cannot write %s/%s", lane->path, to);
     close(fd);
+    if (result != 0) {
+        unlinkat(lane->directory, to, 0); /* it is tried again: no heap of halves on a full disk */
+        return result;
+    }
     stats_add(lane->stats, METRIC_segments_quarantined_total, 1);
     log_error("tail_quarantined", "lane=%s name=%s offset=%" PRId64 " bytes=%zu", lane->path, name,
               offset, bytes);
-    return result;
+    return 0;
 }

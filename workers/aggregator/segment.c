@@ -17,6 +17,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/event/event.h"
+#include "workers/aggregator/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,7 @@ void segment_free(struct segment *segment)
     segment->memory = segment->data = NULL;
 }
 
-void segment_judge(struct segment *segment)
+static void judge(struct segment *segment)
 {
     const unsigned char *payload;
     size_t payload_bytes;
@@ -116,7 +117,7 @@ int segment_read(int directory, const char *name, struct segment *segment, struc
     if (got < 0)
         goto failed;
     close(fd);
-    segment_judge(segment);
+    judge(segment);
     return 0;
 failed:
     err_errno(err, "cannot read %s", name);
@@ -145,6 +146,20 @@ void segment_ids(const struct segment *segment, struct window *window, uint32_t 
     }
 }
 
+/* From `name` in `from` to `to` in the lane, durably.  A name that cannot be made durable is given back: under
+ * a sealed name that the lane does not know, nobody would look for the file before the next start. */
+static int take_name(const struct lane *lane, int from, const char *name, const char *to, struct err *err)
+{
+    if (renameat(from, name, lane->directory, to) != 0)
+        return err_errno(err, "cannot rename %s", name);
+    if (fsync(lane->directory) == 0 && fsync(from) == 0)
+        return 0;
+    err_errno(err, "cannot sync %s", lane->path);
+    if (renameat(lane->directory, to, from, name) != 0)
+        log_error("segment_rename_failed", "from=%s to=%s error=%s", to, name, strerror(errno));
+    return -1;
+}
+
 /* Syncs `fd`, known as `name` in `from`, and gives it an identity in the lane. */
 static int seal(struct lane *lane, int fd, int from, const char *name, size_t bytes, struct err *err)
 {
@@ -155,10 +170,8 @@ static int seal(struct lane *lane, int fd, int from, const char *name, size_t by
     segment_name(&identity, false, to);
     if (fdatasync(fd) != 0)
         return err_errno(err, "cannot sync %s", name);
-    if (renameat(from, name, lane->directory, to) != 0)
-        return err_errno(err, "cannot rename %s", name);
-    if (fsync(lane->directory) != 0 || fsync(from) != 0)
-        return err_errno(err, "cannot sync %s", lane->path);
+    if (take_name(lane, from, name, to, err) != 0)
+        return -1;
     lane_add(lane, &identity, (int64_t)bytes, wall_now().micros / 1000, false);
     stats_add(lane->stats, METRIC_segments_sealed_total, 1);
     return 0;
@@ -216,7 +229,8 @@ static int write_salvaged(struct lane *lane, const struct segment *segment, stru
     fd = openat(lane->directory, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, "cannot make %s", name);
-    if (write(fd, segment->data, segment->bytes) != (ssize_t)segment->bytes)
+    errno = disk_write(fd, segment->data, segment->bytes, 0);
+    if (errno != 0)
         result = err_errno(err, "cannot write %s", name);
     else
         result = seal(lane, fd, lane->directory, name, segment->bytes, err);

@@ -21,7 +21,6 @@ int segment_read(int directory, const char *name, struct segment *segment, struc
 void segment_free(struct segment *segment);
 
 /* Pure: judges bytes that were read. */
-void segment_judge(struct segment *segment);
 bool segment_whole(const struct segment *segment);
 bool segment_tail_is_zeros(const struct segment *segment);
 

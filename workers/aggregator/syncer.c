@@ -15,6 +15,7 @@
 
 #include "common/base/clock.h"
 #include "common/batch/batch.h"
+#include "workers/aggregator/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,22 +38,6 @@ struct syncer {
     struct sync_job job;
 };
 
-static int write_all(int fd, const unsigned char *data, size_t bytes, int64_t offset)
-{
-    while (bytes > 0) {
-        ssize_t wrote = pwrite(fd, data, bytes, offset);
-
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return wrote < 0 ? errno : EIO;
-        data += wrote;
-        bytes -= (size_t)wrote;
-        offset += wrote;
-    }
-    return 0;
-}
-
 static int make_segment(struct sync_job *job)
 {
     unsigned char header[SEGMENT_HEADER_BYTES];
@@ -62,7 +47,7 @@ static int make_segment(struct sync_job *job)
     if (job->fd < 0)
         return errno;
     segment_header(header, SHARDS);
-    error = write_all(job->fd, header, sizeof header, 0);
+    error = disk_write(job->fd, header, sizeof header, 0);
     /* The name must be durable before the first record in it is acknowledged. */
     if (error == 0 && fsync(job->directory) != 0)
         error = errno;
@@ -74,7 +59,7 @@ static int commit(struct sync_job *job)
     int error = job->fd < 0 && job->op == SYNC_COMMIT ? make_segment(job) : 0;
 
     if (error == 0)
-        error = write_all(job->fd, job->data, job->bytes, job->offset);
+        error = disk_write(job->fd, job->data, job->bytes, job->offset);
     if (error == 0 && fdatasync(job->fd) != 0)
         error = errno;
     return error;

@@ -11,6 +11,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "workers/aggregator/disk.h"
 #include "workers/aggregator/segment.h"
 
 #include <fcntl.h>
@@ -77,10 +78,10 @@ static int write_image(struct lane *lane, struct window *window, struct err *err
     bool good = fd >= 0 && run != NULL;
 
     window_image_header(window, header);
-    good = good && pwrite(fd, header, sizeof header, 0) == (ssize_t)sizeof header &&
+    good = good && disk_write(fd, header, sizeof header, 0) == 0 &&
            ftruncate(fd, (off_t)window_image_bytes(window)) == 0;
     while (good && window_image_next(window, run, RUN, &offset, &bytes))
-        good = pwrite(fd, run, bytes, (off_t)offset) == (ssize_t)bytes;
+        good = disk_write(fd, run, bytes, (int64_t)offset) == 0;
     good = good && fdatasync(fd) == 0 &&
            renameat(lane->directory, IMAGE_NEW, lane->directory, IMAGE) == 0 &&
            fsync(lane->directory) == 0;

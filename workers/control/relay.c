@@ -130,7 +130,7 @@ static void on_timer(void *arg)
     errand_ask_pause(relay->ask, false);
 }
 
-void relay_ask(struct relays *relays, const struct request *request, const char *worker)
+static void ask(struct relays *relays, const struct request *request, const char *worker)
 {
     struct control *control = relays->control;
     const char *words[REQUEST_WORDS_MAX];
@@ -190,15 +190,15 @@ void relays_free(struct relays **relays)
 
 void answer_step_down(struct control *control, const struct request *request)
 {
-    relay_ask(control->relays, request, "db_flusher");
+    ask(control->relays, request, "db_flusher");
 }
 
 void answer_dead(struct control *control, const struct request *request)
 {
-    relay_ask(control->relays, request, "db_flusher");
+    ask(control->relays, request, "db_flusher");
 }
 
 void answer_audit(struct control *control, const struct request *request)
 {
-    relay_ask(control->relays, request, "db_flusher");
+    ask(control->relays, request, "db_flusher");
 }

@@ -12,6 +12,5 @@ struct relays *relays_new(struct control *control);
 void relays_free(struct relays **relays);
 
 /* Answers the request, now or later. */
-void relay_ask(struct relays *relays, const struct request *request, const char *worker);
 
 #endif

@@ -22,6 +22,8 @@
 #define REPLICAS_MS 60000
 #define SAY_MS 60000
 
+_Static_assert(CLAIMS_MOST <= FLUSH_CLAIMS, "one transaction counts the claims of all lists");
+
 /* --- when ------------------------------------------------------------------------------------------ */
 
 static bool can(const struct flusher *f)
@@ -219,7 +221,6 @@ static void on_claimed(void *arg, const struct redis_reply *reply, const char *r
     struct claim *claim = arg;
     struct flusher *f = claim->owner;
 
-    claim->asked = false;
     if (reply == NULL)
         f->adopt->lost = true;
     else

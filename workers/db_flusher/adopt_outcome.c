@@ -20,7 +20,6 @@ static void on_settled(void *arg, const struct redis_reply *reply, const char *r
     struct claim *claim = arg;
     struct flusher *f = claim->owner;
 
-    claim->asked = false;
     if (redis_said(reply, "ok")) {
         flusher_count(f, METRIC_litellm_claims_returned_total, claim->flush.known == CLAIM_RETURNED);
         if (claim->empty && claim->flush.known == CLAIM_NEW)

@@ -283,9 +283,9 @@ int adopt_parts_make(struct adopt_parts *parts, const struct poison *poison)
 int adopt_parts_refuse(struct adopt_parts *parts, size_t item)
 {
     if (item >= parts->refused_room) {
-        uint8_t *grown = realloc(parts->refused, parts->items + 1);
+        uint8_t *grown = item <= parts->items ? realloc(parts->refused, parts->items + 1) : NULL;
 
-        if (grown == NULL || item > parts->items)
+        if (grown == NULL)
             return -1;
         memset(grown + parts->refused_room, 0, parts->items + 1 - parts->refused_room);
         parts->refused = grown;

@@ -34,7 +34,6 @@ struct audit_ask {
     int64_t statement_ms, days, day, differences, compared;
     int64_t last; /* day at which it ends */
     size_t skipped;
-    bool totals; /* the totals were compared */
 };
 
 struct asked {

@@ -9,12 +9,10 @@
 #include "workers/db_flusher/claim.h"
 
 #include <ctype.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ID_BYTES 16
 #define HEAD 4 /* items of the answer before the elements */
 
 static void add(struct claim *claims, size_t *count, enum litellm_list list, const char *namespace)
@@ -59,15 +57,12 @@ void claims_free(struct claim *claims, size_t count)
 void claim_ask(struct claim *claim, struct redis *redis, int64_t elements, int64_t bytes, redis_reply_fn *f,
                void *arg)
 {
-    unsigned char random[ID_BYTES];
     char most[24], room[24];
     const char *argv[] = {claim->list_key, claim->key, claim->fresh, most, room};
 
-    randombytes_buf(random, sizeof random);
-    sodium_bin2hex(claim->fresh, sizeof claim->fresh, random, sizeof random);
+    redis_fresh(claim->fresh);
     snprintf(most, sizeof most, "%lld", (long long)elements);
     snprintf(room, sizeof room, "%lld", (long long)bytes);
-    claim->asked = true;
     redis_script(redis, REDIS_claim, 5, argv, NULL, f, arg);
 }
 
@@ -152,7 +147,6 @@ void claim_settle(struct claim *claim, struct redis *redis, redis_reply_fn *f, v
     const char *gone[] = {claim->key, claim->flush.id};
     const char *back[] = {claim->list_key, claim->key, claim->flush.id};
 
-    claim->asked = true;
     if (claim->flush.known == CLAIM_RETURNED)
         redis_script(redis, REDIS_give, 3, back, NULL, f, arg);
     else

@@ -31,8 +31,7 @@ struct claim {
     enum litellm_list list;
     char list_key[LITELLM_KEY], key[LITELLM_KEY];
     struct flush_claim flush; /* its id ("": none), and what PostgreSQL says of it */
-    char fresh[CLAIM_ID];     /* the id under which it is asked for */
-    bool asked;      /* an answer is to come */
+    char fresh[REDIS_FRESH]; /* the id under which it is asked for */
     bool found;      /* it was there already */
     bool resumed;    /* and nobody here had seen it before */
     bool empty;      /* nothing stands in any of its elements */

@@ -35,7 +35,6 @@ struct flush {
 };
 
 /* rows.c */
-bool rows_event_in(const struct flush *flush, size_t event); /* does it go in, in this attempt? */
 int rows_order(struct flush *flush) MUST_CHECK;              /* fills `order`; -1: no memory */
 void rows_decode(const struct load_event *from, struct event *event);
 bool rows_log(struct flush *flush);
@@ -44,7 +43,6 @@ bool rows_dead(struct flush *flush);
 bool rows_logs(struct flush *flush); /* of a log that is not ours */
 bool rows_begin(struct flush *flush); /* false: there are none */
 size_t rows_give(void *flush, char *to, size_t room); /* pg_copy_fn */
-bool rows_puts_seen(const struct flush *flush, const struct load_event *event);
 
 /* sums.c */
 int sums_make(struct flush *flush) MUST_CHECK; /* -1: no memory */

@@ -11,12 +11,10 @@
 #include "common/base/log.h"
 
 #include <ctype.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RANDOM_BYTES 12
 #define PER_LEASE 4 /* renewals */
 
 static const enum metric gauges[LITELLM_LOCKS] = {METRIC_litellm_lock_held, METRIC_litellm_tag_lock_held};
@@ -146,16 +144,14 @@ static void on_timer(void *arg)
 /* "spendd:<instance>:<random>", quotes included; of the instance what needs no escape. */
 static void make_value(char value[POD_LOCK_VALUE], const char *instance)
 {
-    unsigned char random[RANDOM_BYTES];
-    char hex[2 * RANDOM_BYTES + 1], name[97];
+    char random[REDIS_FRESH], name[97];
     size_t used = 0;
 
-    randombytes_buf(random, sizeof random);
-    sodium_bin2hex(hex, sizeof hex, random, sizeof random);
+    redis_fresh(random);
     for (; *instance && used < sizeof name - 1; instance++)
         name[used++] = isalnum((unsigned char)*instance) || strchr("-._", *instance) ? *instance : '_';
     name[used] = '\0';
-    snprintf(value, POD_LOCK_VALUE, "\"spendd:%s:%s\"", name, hex);
+    snprintf(value, POD_LOCK_VALUE, "\"spendd:%s:%s\"", name, random);
 }
 
 struct pod_locks *pod_locks_open(struct harness *harness, struct redis *redis, pod_locks_fn *moved, void *arg)

@@ -7,12 +7,10 @@
  */
 #include "workers/db_flusher/queue.h"
 
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GENERATION_BYTES 16
 #define HOLD_MOST_MS 86400000
 
 /* Arguments of a script, all owned; a failed one sends nothing that could be misread: count 0. */
@@ -62,20 +60,12 @@ static void run(struct queue *queue, enum redis_script script, struct words *wor
     free(words->word);
 }
 
-static void fresh_name(char text[GENERATION_TEXT])
-{
-    unsigned char random[GENERATION_BYTES];
-
-    randombytes_buf(random, sizeof random);
-    sodium_bin2hex(text, GENERATION_TEXT, random, sizeof random);
-}
-
 void queue_init(struct queue *queue, struct redis *redis, const struct settings *settings)
 {
     const char *prefix = settings->redis_prefix;
-    char random[GENERATION_TEXT];
+    char random[REDIS_FRESH];
 
-    fresh_name(random);
+    redis_fresh(random);
     queue->redis = redis;
     snprintf(queue->queue, QUEUE_KEY, "%squeue:0", prefix);
     snprintf(queue->meta, QUEUE_KEY, "%smeta:0", prefix);
@@ -89,9 +79,9 @@ void queue_init(struct queue *queue, struct redis *redis, const struct settings 
 void queue_peek(struct queue *queue, const struct queue_part *part, redis_reply_fn *f, void *arg)
 {
     struct words words = {0};
-    char fresh[GENERATION_TEXT];
+    char fresh[REDIS_FRESH];
 
-    fresh_name(fresh);
+    redis_fresh(fresh);
     say(&words, queue->queue);
     say(&words, queue->meta);
     say(&words, fresh);
@@ -224,13 +214,13 @@ void queue_look_aside(struct queue *queue, int64_t index, redis_reply_fn *f, voi
 /* Past the queue's bound if need be: one element at a time, and what is counted leaves again. */
 void queue_put_back(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
 {
-    char fresh[GENERATION_TEXT];
+    char fresh[REDIS_FRESH];
     const char *argv[] = {queue->queue, queue->meta, load->generation, fresh, "1e15",
                           (const char *)load->batch[0].data};
     const size_t lengths[] = {strlen(queue->queue), strlen(queue->meta), strlen(load->generation),
-                        2 * GENERATION_BYTES, 4, load->batch[0].bytes};
+                        REDIS_FRESH - 1, 4, load->batch[0].bytes};
 
-    fresh_name(fresh);
+    redis_fresh(fresh);
     redis_script(queue->redis, REDIS_push, 6, argv, lengths, f, arg);
 }
 
@@ -280,9 +270,9 @@ void queue_publish(struct queue *queue, const struct load *load, redis_reply_fn 
 void queue_rewrite(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
 {
     struct words words = {0};
-    char fresh[GENERATION_TEXT];
+    char fresh[REDIS_FRESH];
 
-    fresh_name(fresh);
+    redis_fresh(fresh);
     say_keys(queue, load, &words);
     say(&words, fresh);
     say_ranges(&words, load);

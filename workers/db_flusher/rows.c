@@ -20,7 +20,7 @@ const char rows_log_columns[] = "day"
 #undef FIELD
                                 ", start_time_given, epoch, seq, n";
 
-bool rows_event_in(const struct flush *flush, size_t index)
+static bool goes_in(const struct flush *flush, size_t index)
 {
     const struct load *load = flush->ask.load;
     const struct load_event *event = &load->event[index];
@@ -30,7 +30,7 @@ bool rows_event_in(const struct flush *flush, size_t index)
 }
 
 /* Which arbiter: the log for events with a day of their own while it is on, else `seen`. */
-bool rows_puts_seen(const struct flush *flush, const struct load_event *event)
+static bool puts_seen(const struct flush *flush, const struct load_event *event)
 {
     return flush->settings->dedupe_database && (!event->timed || !layout_logs(flush->layout));
 }
@@ -65,7 +65,7 @@ int rows_order(struct flush *flush)
     }
     flush->ordered = 0;
     for (size_t i = 0; i < load->events; i++)
-        if (rows_event_in(flush, i))
+        if (goes_in(flush, i))
             flush->order[flush->ordered++] = (uint32_t)i;
     if (flush->ordered > 1)
         qsort_r(flush->order, flush->ordered, sizeof *flush->order, by_log_key, load);
@@ -181,8 +181,8 @@ bool rows_ids(struct flush *flush)
     if (flush->at == load->events)
         return false;
     event = &load->event[flush->at++];
-    in = rows_event_in(flush, flush->at - 1);
-    put = in && rows_puts_seen(flush, event);
+    in = goes_in(flush, flush->at - 1);
+    put = in && puts_seen(flush, event);
     if (stays_dead(load, event) || !load_event_active(load, event) ||
         event->fate == FATE_REPEAT || event->fate == FATE_CLASH ||
         (event->fate == FATE_COUNT && !put && !(in && flush->deep)))

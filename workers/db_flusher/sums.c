@@ -37,7 +37,7 @@ void sums_free(struct sums *sums)
         tally_free(&sums->tally[i]);
 }
 
-size_t sums_rows(const struct sums *sums)
+static size_t count_rows(const struct sums *sums)
 {
     size_t rows = 0;
 
@@ -57,7 +57,7 @@ static int add_events(struct flush *flush, struct tally *const table[LAYOUT_TABL
         rows_decode(&flush->ask.load->event[flush->order[i]], &event);
         if (layout->kind->add(layout, table, &event, pieces))
             return -1;
-        if (most < SIZE_MAX && sums_rows(&flush->own) > most)
+        if (most < SIZE_MAX && count_rows(&flush->own) > most)
             return 1;
     }
     return 0;
@@ -81,7 +81,7 @@ int sums_make(struct flush *flush)
         sums_free(&flush->own);
     for (int t = 0; t < LAYOUT_TABLES; t++)
         tally_sort(all[t]);
-    flush->report.sums += (int64_t)sums_rows(flush->sums);
+    flush->report.sums += (int64_t)count_rows(flush->sums);
     return rc < 0 ? -1 : 0;
 }
 

@@ -15,6 +15,5 @@ struct sums {
 void sums_init(struct sums *sums, const struct layout *layout);
 void sums_clear(struct sums *sums); /* keeps the memory, unless it is much */
 void sums_free(struct sums *sums);
-size_t sums_rows(const struct sums *sums);
 
 #endif

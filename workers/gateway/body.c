@@ -109,7 +109,8 @@ static enum body_outcome add_gzip(struct body *body, struct body_purse *purse, c
     stream->avail_in = (uInt)size;
     do
         outcome = inflate_some(body, purse, limits->inflated);
-    while (outcome == BODY_OK && (stream->avail_in > 0 || stream->avail_out == 0));
+    while (outcome == BODY_OK &&
+           (stream->avail_in > 0 || (stream->avail_out == 0 && !body->inflation->ended)));
     return outcome;
 }
 

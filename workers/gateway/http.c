@@ -147,9 +147,11 @@ static int start(struct http *http, int listener, struct err *err)
 
     start.connections = (unsigned)(http->face == FACE_INGEST ? s->http_max_connections
                                                               : s->http_max_status_connections);
+    /* The daemon closes what it is given.  Given none, it would open one of its own, to everybody. */
+    start.listener = result == 0 ? fcntl(listener, F_DUPFD_CLOEXEC, 0) : -1;
+    if (result == 0 && start.listener < 0)
+        result = err_errno(err, "the listening socket");
     if (result == 0) {
-        /* The daemon closes what it is given. */
-        start.listener = fcntl(listener, F_DUPFD_CLOEXEC, 0);
         start_daemon(http, &start);
         if (http->daemon == NULL)
             result = err_set(err, "libmicrohttpd does not start%s",

@@ -110,7 +110,6 @@ void news_report(struct news *news, const char *json, size_t bytes)
     free(news->report);
     news->report = copy;
     news->report_bytes = bytes;
-    news->report_at = mono_now();
 }
 
 /* --- what follows from it ----------------------------------------------------------------------------- */

@@ -29,7 +29,6 @@ struct news {
     int64_t gate_ms; /* wall time of the database gate's last move that we saw; 0: none */
     char *report;    /* the health checker's document; NULL: none has come */
     size_t report_bytes;
-    mono_t report_at;
     bool draining;
     void (*changed)(void *arg); /* a snapshot is here */
     void *arg;

@@ -239,11 +239,6 @@ void posts_lane(struct posts *posts, unsigned lane, bool serves, bool lives)
     pump(posts);
 }
 
-unsigned posts_waiting(const struct posts *posts)
-{
-    return posts->taken;
-}
-
 /* Before each sleep: an answer has made room, or a connection to an aggregator is there now. */
 static bool look(void *arg)
 {

@@ -38,6 +38,5 @@ void post_forget(struct posts *posts, struct post *post);
 
 /* Instance `lane` of the aggregator lives and takes messages, or it does not. */
 void posts_lane(struct posts *posts, unsigned lane, bool serves, bool lives);
-unsigned posts_waiting(const struct posts *posts);
 
 #endif

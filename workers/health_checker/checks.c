@@ -333,11 +333,6 @@ void checks_start(struct checks *checks)
     timer_in_ms(checks->next, 0);
 }
 
-bool checks_running(const struct checks *checks)
-{
-    return checks->running;
-}
-
 void checks_stop(struct checks *checks)
 {
     checks->running = false;

@@ -19,7 +19,6 @@ void checks_free(struct checks **checks);
 /* Of the models that stand in the settings now (copied).  One round at a time.  `done` is called from the
  * loop, never from within this call. */
 void checks_start(struct checks *checks);
-bool checks_running(const struct checks *checks);
 
 /* What is under way is broken off; `done` is not called. */
 void checks_stop(struct checks *checks);

@@ -33,7 +33,7 @@ void epochs_cleanup(struct epochs *epochs)
     epochs->epoch = NULL;
 }
 
-struct epoch *epochs_find(const struct epochs *epochs, const char *name)
+static struct epoch *find(const struct epochs *epochs, const char *name)
 {
     for (size_t i = 0; i < epochs->count; i++)
         if (strcmp(epochs->epoch[i].name, name) == 0)
@@ -43,7 +43,7 @@ struct epoch *epochs_find(const struct epochs *epochs, const char *name)
 
 bool epochs_add(struct epochs *epochs, const char *name, uint32_t lane)
 {
-    struct epoch *epoch = epochs_find(epochs, name);
+    struct epoch *epoch = find(epochs, name);
 
     if (epoch != NULL) {
         epoch->lane = lane;

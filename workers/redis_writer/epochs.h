@@ -35,7 +35,6 @@ void epochs_cleanup(struct epochs *epochs);
 bool epochs_add(struct epochs *epochs, const char *name, uint32_t lane);
 void epochs_lane_begins(struct epochs *epochs, uint32_t lane); /* it will announce what it holds */
 void epochs_untold(struct epochs *epochs);                     /* everybody must be told anew */
-struct epoch *epochs_find(const struct epochs *epochs, const char *name);
 
 /* What Redis says; true if that is new. */
 bool epoch_says(struct epoch *epoch, const char *value);

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define EXIT_DAMAGED 1
 #define FULL_RETRY_MS 200
@@ -44,16 +43,6 @@ struct push {
 
 static void push_next(struct push *push);
 static void look(struct push *push);
-
-static void fresh(char text[33])
-{
-    unsigned char bytes[16];
-
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        bug("getrandom");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-}
 
 static void leave(struct push *push, int code)
 {
@@ -114,11 +103,11 @@ static void on_push(void *arg, const struct redis_reply *reply, const char *reas
 
 static void send(struct push *push)
 {
-    char new_generation[33], most[24];
+    char new_generation[REDIS_FRESH], most[24];
     const char *words[] = {push->queue, push->meta, push->generation, new_generation, most, push->envelope};
     size_t lengths[6];
 
-    fresh(new_generation);
+    redis_fresh(new_generation);
     snprintf(most, sizeof most, "%" PRId64, harness_settings(push->harness)->redis_queue_bytes);
     for (int i = 0; i < 5; i++)
         lengths[i] = strlen(words[i]);
@@ -186,10 +175,10 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
 
 static void look(struct push *push)
 {
-    char new_generation[33];
+    char new_generation[REDIS_FRESH];
     const char *words[] = {push->queue, push->meta, push->applied, new_generation};
 
-    fresh(new_generation);
+    redis_fresh(new_generation);
     redis_script(push->redis, REDIS_look, 4, words, NULL, on_look, push);
 }
 

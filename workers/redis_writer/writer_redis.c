@@ -22,19 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define REPLY_EPOCHS 6 /* items of a look's reply before the epochs' */
-
-static void fresh_generation(char text[33])
-{
-    unsigned char bytes[16];
-
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        bug("getrandom");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-}
 
 /* Redis refused or did not answer: counted each time, logged now and then.  What was lost with its
  * connection is said once, by the connection. */
@@ -70,10 +59,10 @@ static void on_renew(void *arg, const struct redis_reply *reply, const char *rea
 
 static void renew(struct writer *writer, const char *why)
 {
-    char fresh[33];
+    char fresh[REDIS_FRESH];
     const char *argv[] = {writer->queue, writer->meta, writer->generation, fresh};
 
-    fresh_generation(fresh);
+    redis_fresh(fresh);
     log_warn("redis_went_back", "generation=%s why=\"%s\"", writer->generation, why);
     writer->known = false; /* nothing more under the old one */
     redis_script(writer->redis, REDIS_renew, 4, argv, NULL, on_renew, writer);
@@ -197,7 +186,7 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
 void redis_look(struct writer *writer)
 {
     const char **argv;
-    char fresh[33];
+    char fresh[REDIS_FRESH];
     int argc = 4;
 
     if (writer->looking || !redis_up(writer->redis))
@@ -205,7 +194,7 @@ void redis_look(struct writer *writer)
     argv = malloc((EPOCHS_MAX + 4) * sizeof *argv);
     if (argv == NULL)
         return; /* the next poll tries again */
-    fresh_generation(fresh);
+    redis_fresh(fresh);
     argv[0] = writer->queue;
     argv[1] = writer->meta;
     argv[2] = writer->applied;
@@ -339,7 +328,7 @@ static void on_push(void *arg, const struct redis_reply *reply, const char *reas
 void redis_push_next(struct writer *writer)
 {
     const struct held *held = writer->first;
-    char fresh[33], most[24];
+    char fresh[REDIS_FRESH], most[24];
     const char *argv[6] = {writer->queue, writer->meta, writer->generation, fresh, most};
     size_t length[6];
 
@@ -347,7 +336,7 @@ void redis_push_next(struct writer *writer)
         !redis_up(writer->redis) || pending_full(&writer->pending) ||
         !mono_reached(mono_now(), writer->push_after))
         return;
-    fresh_generation(fresh);
+    redis_fresh(fresh);
     snprintf(most, sizeof most, "%" PRId64, writer->settings->redis_queue_bytes);
     argv[5] = held->envelope;
     for (int i = 0; i < 5; i++)
