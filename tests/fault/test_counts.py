@@ -11,6 +11,7 @@ from lib import conservation
 from lib.commits import PostgresProxy
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
+from lib.lone import Bench, by_id, envelopes, generated
 from lib.producer import Outcome, Producer
 from lib.proxy import DOWN, RedisProxy
 from lib.waiting import WaitFailed, wait_until
@@ -78,6 +79,74 @@ def test_connections_of_an_hour(site):
     assert site.redis.open <= 3 and site.postgres.open <= 2
     assert site.instance.metric("probes_failed_total") == 0
     site.finish(producer)
+
+
+# --- a fleet ----------------------------------------------------------------------------------------------------
+FLEET = 8
+
+
+@pytest.fixture
+def bench(place):
+    made = Bench(place)
+    yield made
+    made.close()
+
+
+def sessions(bench):
+    return bench.sql("select count(*) from pg_stat_activity where application_name = 'spendd db_flusher'")
+
+
+def one_session(bench):
+    wait_until(lambda: sessions(bench) <= 1, 30, "one session in the fleet", bench.flushers, look_s=0.05)
+
+
+def test_a_fleet_with_little_to_do_has_one_session(bench):
+    """The lock moves from one to the other with each bit of work: who had it before lets go of PostgreSQL as well,
+    long before database.max_idle_s."""
+    bench.ready(database_max_idle_s=3600)
+    for _ in range(FLEET - 1):
+        bench.flusher(database_max_idle_s=3600)
+    events = generated(10000)
+    stream = iter([[event] for event in events])
+    epoch, sent = "01900000-0000-7000-8000-000000000003", []
+
+    def work():
+        wait_until(lambda: bench.queue.lock_holder() is None, 20, "the lock to be given up", bench.flushers)
+        sent.append(next(stream)[0])
+        bench.push(*envelopes(sent[-1:], epoch=epoch, first=len(sent)))
+        bench.settle()
+
+    def has_moved():
+        work()
+        return sum(flusher.metric("lock_acquired_total") > 1 for flusher in bench.flushers) >= 4
+
+    wait_until(has_moved, 60, "the lock to move", bench.flushers)
+    for _ in range(3):
+        work()
+        one_session(bench)
+    bench.check(by_id(sent))
+
+
+def test_an_idle_fleet_audits_once_for_all(bench):
+    """Each of them would open a connection for it.  One does, and when it is gone another one."""
+    settings = {"flush_audit_ms": 300, "database_max_idle_s": 3600, "lock_ttl_ms": 1000, "lock_renew_ms": 300}
+    bench.ready(**settings)
+    events = generated(40)
+    bench.push(*envelopes(events, 10))
+    bench.settle()
+    for _ in range(FLEET - 1):
+        bench.flusher(**settings)
+
+    def audits():
+        return [flusher.metric("flushes_total") for flusher in bench.flushers]
+
+    for _ in range(2):
+        wait_until(lambda: min(audits()) > 0, 30, "the first audit of each life", bench.flushers)
+        one_session(bench)
+        auditor = wait_until(lambda before=audits(): [n for n, (now, then) in enumerate(zip(audits(), before)) if now > then + 4],
+                             30, "an auditor", bench.flushers)[0]
+        bench.flushers.pop(auditor).kill()
+    bench.check(by_id(events))
 
 
 def descriptors(instance):

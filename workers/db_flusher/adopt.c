@@ -273,6 +273,11 @@ void adopt_turn(struct flusher *f)
 
 /* --- counting -------------------------------------------------------------------------------------- */
 
+bool adopt_holds(const struct flusher *f)
+{
+    return f->adopt != NULL && pod_locks_held(f->adopt->locks, mono_now());
+}
+
 bool adopt_mine(const struct flusher *f)
 {
     return f->adopt != NULL && f->adopt->mine;

@@ -36,6 +36,7 @@ void adopt_close(struct flusher *f);
 void adopt_begin_turn(struct flusher *f);
 bool adopt_due(struct flusher *f);
 void adopt_turn(struct flusher *f);
+bool adopt_holds(const struct flusher *f);  /* the pod locks: the connection is kept for the next turn */
 bool adopt_mine(const struct flusher *f);   /* the database is ready for the adoption, not for the queue */
 void adopt_apply(struct flusher *f);        /* then this */
 int64_t adopt_pause(const struct flusher *f, int64_t ms); /* so long at the most until the next turn */

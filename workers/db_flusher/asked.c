@@ -252,6 +252,11 @@ static void on_errand(void *arg, struct errand *errand)
         timer_in_ms(f->turn_timer, 0);
 }
 
+bool asked_any(const struct flusher *f)
+{
+    return f->asked->errand != NULL || f->asked->count > 0;
+}
+
 bool asked_due(struct flusher *f)
 {
     struct asked *asked = f->asked;

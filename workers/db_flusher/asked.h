@@ -57,6 +57,7 @@ struct asked {
 
 struct asked *asked_open(struct flusher *f);
 void asked_close(struct asked **asked);
+bool asked_any(const struct flusher *f); /* is an errand under way, or waiting? */
 bool asked_due(struct flusher *f);  /* is there something to be done in this turn? */
 void asked_turn(struct flusher *f);       /* does it; the turn ends behind it */
 bool asked_to_stand_back(const struct flusher *f); /* stepped down, and it is not over yet */

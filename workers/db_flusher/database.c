@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define SCHEMA_CHECK_MS 3600000
+#define SCHEMA_SOON_MS 60000
 #define WATCH_MS 1000
 #define WAITS_MS 2000 /* an answer that takes longer is worth a word */
 
@@ -69,7 +70,7 @@ static void schema_later(struct flusher *f, enum pg_refusal refusal, const char 
         log_warn("schema_unfinished", "reason=\"%s\"", why);
     if (schema_install(f->schema)[0]) {
         f->schema_due = mono_after_ms(
-            mono_now(), refusal == PG_REFUSED_no_rights ? SCHEMA_CHECK_MS : AUDIT_MS);
+            mono_now(), refusal == PG_REFUSED_no_rights ? SCHEMA_CHECK_MS : SCHEMA_SOON_MS);
         turn_end(f, 0);
     } else if (refusal != PG_REFUSED_NOT) {
         turn_end_refused(f, refusal);

@@ -5,7 +5,7 @@
  * A turn is a chain of questions, each asked when the one before is answered:
  *
  *   look at the queue -> who has the lock -> connect -> schema -> target -> lock      (not the holder)
- *   connect -> audit (each minute) -> read the queue -> published versions -> attempt -> publish
+ *   connect -> audit (each flush.audit_ms) -> read the queue -> published versions -> attempt -> publish
  *
  * and ends with end_turn(), which says when the next one begins.  Nothing here waits: the lease is
  * renewed by its own timer while the transaction runs.  A lease that is lost does not stop the attempt
@@ -30,16 +30,54 @@
 #define REPLY_SLACK_BYTES (80 * 1024 * 1024) /* one envelope is taken whatever its size */
 #define MMAP_FROM_BYTES (256 * 1024)
 
+/* Somebody else has it: our connection serves nobody, but for the adoption or an errand. */
+static void another_has_the_lock(struct flusher *f)
+{
+    if (f->draining) {
+        hold_leave(f);
+        return;
+    }
+    if (pg_connected(f->pg) && !adopt_holds(f) && !asked_any(f))
+        pg_disconnect(f->pg);
+    turn_end_calmly(f);
+}
+
+static void on_audit_taken(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    struct flusher *f = arg;
+
+    if (redis_said(reply, "ok")) {
+        database_ensure(f);
+    } else if (redis_said(reply, "held")) {
+        f->audit_due = published_audit_next(f);
+        turn_end_calmly(f);
+    } else {
+        turn_redis_failed(f, "audit", reply, reason);
+    }
+}
+
+/* The queue is empty.  One instance of an idle fleet audits for all: each would need a connection for it.  Not so the
+ * first time in a life: a flusher begins anew when its database was away. */
+static void audit_idle(struct flusher *f)
+{
+    if (f->audited)
+        queue_audit(&f->queue, 2 * f->settings->flush_audit_ms, on_audit_taken, f);
+    else
+        database_ensure(f);
+}
+
 static void on_holder(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
 
     if (!reply || reply->kind == REDIS_ERROR)
         turn_redis_failed(f, "holder", reply, reason);
-    else if (reply->kind == REDIS_NIL)
+    else if (reply->kind != REDIS_NIL)
+        another_has_the_lock(f);
+    else if (f->sees == SEES_WORK)
         database_ensure(f);
-    else if (f->draining)
-        hold_leave(f);
+    else if (f->sees == SEES_AUDIT)
+        audit_idle(f);
     else
         turn_end_calmly(f);
 }
@@ -48,10 +86,14 @@ static void on_look(void *arg, const struct redis_reply *reply, const char *reas
 {
     struct flusher *f = arg;
 
-    if (!redis_said(reply, "ok") || reply->items < 5)
+    if (!redis_said(reply, "ok") || reply->items < 5) {
         turn_redis_failed(f, "peek", reply, reason);
-    else if (redis_item_number(reply, 3) > 0 ||
-             (!f->draining && mono_reached(mono_now(), f->audit_due)))
+        return;
+    }
+    f->sees = redis_item_number(reply, 3) > 0                          ? SEES_WORK
+              : !f->draining && mono_reached(mono_now(), f->audit_due) ? SEES_AUDIT
+                                                                       : SEES_NOTHING;
+    if (f->sees != SEES_NOTHING || (!f->draining && pg_connected(f->pg)))
         queue_holder(&f->queue, on_holder, f);
     else if (f->draining)
         hold_leave(f);

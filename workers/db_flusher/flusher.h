@@ -10,7 +10,6 @@
 #include "workers/db_flusher/lease.h"
 #include "workers/db_flusher/queue.h"
 
-#define AUDIT_MS 60000
 #define DEADLOCKS_BEFORE_QUEUEING 2 /* for whole tables, in front of foreign writers */
 
 struct flusher {
@@ -40,8 +39,8 @@ struct flusher {
     } reading;
     struct timer *turn_timer, *renew_timer, *idle_timer;
 
-    bool busy;            /* a turn is under way */
-    bool gate_closed, draining, leaving, stood_down, auditing, renewing, unlocked, newer;
+    enum { SEES_NOTHING, SEES_AUDIT, SEES_WORK } sees; /* in the queue, without the lock */
+    bool busy, audited, gate_closed, draining, leaving, stood_down, auditing, renewing, unlocked, newer;
     mono_t turn_began, flush_began, empty_since, schema_due, catalog_due, audit_due, pg_used, target_said;
     bool paused;          /* by the operator (spendctl pause flush), until pause_ends */
     mono_t pause_ends;
@@ -106,6 +105,8 @@ void reading_drop_ahead(struct flusher *f);
 void reading_turn(struct flusher *f);  /* a turn begins */
 void published_read(struct flusher *f);  /* of this load; then the attempt */
 void published_audit(struct flusher *f);
+void published_audited(struct flusher *f);
+mono_t published_audit_next(const struct flusher *f);
 void outcome_take(void *flusher, const struct flush_report *report); /* flush_fn */
 void outcome_went_in(struct flusher *f, const struct flush_report *report); /* committed, whatever it was */
 typedef void outcome_less_fn(struct flusher *f, enum pg_refusal refusal); /* the next one is to be smaller */

@@ -30,10 +30,10 @@ static void on_rewritten(void *arg, const struct redis_reply *reply, const char 
         turn_redis_failed(f, "rewrite", reply, reason);
         return;
     }
-    f->audit_due = mono_now(); /* other epochs may have gone back too */
     if (f->auditing)
-        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
-    f->auditing = false;
+        published_audited(f);
+    else
+        f->audit_due = mono_now(); /* other epochs may have gone back too */
     end_flush(f);
 }
 
@@ -148,8 +148,7 @@ static void committed(struct flusher *f, const struct flush_report *report)
         return;
     }
     if (f->auditing) {
-        f->auditing = false;
-        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
+        published_audited(f);
         turn_end(f, 0);
         return;
     }

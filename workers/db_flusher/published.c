@@ -1,6 +1,6 @@
 /*
- * published.c - what is published of the load's epochs is read, then the attempt begins.  Once a minute
- * all that is published is read instead, to audit the ledger: an attempt without batches.
+ * published.c - what is published of the load's epochs is read, then the attempt begins.  Each
+ * flush.audit_ms all that is published is read instead, to audit the ledger: an attempt without batches.
  *
  * Read last, right before the attempt, and after the flush before it was published: a database that went
  * back shows as a ledger row that is older than this.
@@ -86,6 +86,20 @@ void published_read(struct flusher *f)
         start_attempt(f); /* nothing but corrupt ones */
 }
 
+mono_t published_audit_next(const struct flusher *f)
+{
+    int64_t ms = f->settings->flush_audit_ms;
+
+    return mono_after_ms(mono_now(), ms / 2 + turn_jitter(ms));
+}
+
+void published_audited(struct flusher *f)
+{
+    f->auditing = false;
+    f->audited = true;
+    f->audit_due = published_audit_next(f);
+}
+
 static void on_all_published(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
@@ -98,7 +112,7 @@ static void on_all_published(void *arg, const struct redis_reply *reply, const c
         if (load_note_epoch(&f->load, reply->item[i].text) == 0)
             load_epoch(&f->load, reply->item[i].text)->published = version_of(&reply->item[i + 1]);
     if (f->load.epochs == 0) {
-        f->audit_due = mono_after_ms(mono_now(), AUDIT_MS / 2 + turn_jitter(AUDIT_MS));
+        published_audited(f);
         turn_end(f, 0);
         return;
     }

@@ -73,6 +73,7 @@ void queue_init(struct queue *queue, struct redis *redis, const struct settings 
     snprintf(queue->applied, QUEUE_KEY, "%sapplied:0", prefix);
     snprintf(queue->aside, QUEUE_KEY, "%saside:0", prefix);
     snprintf(queue->lock, QUEUE_KEY, "%slock:0", prefix);
+    snprintf(queue->audit, QUEUE_KEY, "%saudit:0", prefix);
     snprintf(queue->token, sizeof queue->token, "%s:%s", settings->instance, random);
 }
 
@@ -141,31 +142,44 @@ void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, v
     run(queue, REDIS_target, &words, f, arg);
 }
 
-static void lock_words(struct queue *queue, enum redis_script script, int64_t ttl_ms,
-                       redis_reply_fn *f, void *arg)
+/* KEYS lock ARGV value ttl_ms (0: the script takes none) */
+static struct words lock_words(const struct queue *queue, const char *key, int64_t ttl_ms)
 {
     struct words words = {0};
 
-    say(&words, queue->lock);
+    say(&words, key);
     say(&words, queue->token);
     if (ttl_ms > 0)
         say_number(&words, ttl_ms);
-    run(queue, script, &words, f, arg);
+    return words;
 }
 
 void queue_lock(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg)
 {
-    lock_words(queue, REDIS_lock, ttl_ms, f, arg);
+    struct words words = lock_words(queue, queue->lock, ttl_ms);
+
+    run(queue, REDIS_lock, &words, f, arg);
 }
 
 void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg)
 {
-    lock_words(queue, REDIS_renewlock, ttl_ms, f, arg);
+    struct words words = lock_words(queue, queue->lock, ttl_ms);
+
+    run(queue, REDIS_renewlock, &words, f, arg);
+}
+
+void queue_audit(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg)
+{
+    struct words words = lock_words(queue, queue->audit, ttl_ms);
+
+    run(queue, REDIS_lock, &words, f, arg);
 }
 
 void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg)
 {
-    lock_words(queue, REDIS_unlock, 0, f, arg);
+    struct words words = lock_words(queue, queue->lock, 0);
+
+    run(queue, REDIS_unlock, &words, f, arg);
 }
 
 void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)

@@ -13,6 +13,7 @@
 struct queue {
     struct redis *redis;
     char queue[QUEUE_KEY], meta[QUEUE_KEY], applied[QUEUE_KEY], aside[QUEUE_KEY], lock[QUEUE_KEY], hold[QUEUE_KEY];
+    char audit[QUEUE_KEY]; /* a lock as well: who audits while the fleet has nothing to do */
     char token[160]; /* what the lock holds while it is ours */
     int64_t redis_ms; /* the clock of Redis, when last asked about a hold; 0: unknown */
 };
@@ -32,6 +33,7 @@ int64_t queue_hold_left(const struct queue *queue, const struct redis_reply *rep
 void queue_target(struct queue *queue, const char *install, redis_reply_fn *f, void *arg);
 void queue_lock(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
 void queue_renew(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
+void queue_audit(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *arg);
 void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg);
 void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
 void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg);
