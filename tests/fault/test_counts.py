@@ -7,11 +7,14 @@ import random
 
 import pytest
 
-from lib import conservation
+from lib import conservation, elements, litellm
+from lib.checkers import StubModels
 from lib.commits import PostgresProxy
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
+from lib.elements import Books
 from lib.lone import Bench, by_id, envelopes, generated
+from lib.poster import Poster, Web, ports
 from lib.producer import Outcome, Producer
 from lib.proxy import DOWN, RedisProxy
 from lib.waiting import WaitFailed, wait_until
@@ -79,6 +82,50 @@ def test_connections_of_an_hour(site):
     assert site.redis.open <= 3 and site.postgres.open <= 2
     assert site.instance.metric("probes_failed_total") == 0
     site.finish(producer)
+
+
+def kept(names):
+    """Who has a connection to Redis, but for the probe's, which comes and goes."""
+    return sorted(name.split("-")[1] for name in names if name.startswith("spendd-") and "health" not in name)
+
+
+def test_connections_with_everything_on(place):
+    """docs/guide.md, "Sizing": LiteLLM's lists adopted, models checked, events and questions over HTTP."""
+    stack, models = Stack(place).start(), StubModels()
+    elements.make_tables(stack.postgres)
+    redis, postgres = RedisProxy(place, stack.redis), PostgresProxy(place, stack.postgres)
+    instance = stack.spendd(redis__url=redis.url, database__url=postgres.url(), database__layout="litellm", litellm__adopt=True,
+                            litellm__events="logs",
+                            litellm__drain_ms=50, litellm__lock_poll_ms=20, health__interval_s=1, health__cache_ttl_s=5,
+                            health__models=[{"name": "gpt", "url": models.url("gpt")}], health__probe_ms=300, health__idle_probe_ms=300,
+                            redis__connect_ms=10000, redis__command_ms=10000, database__connect_ms=10000, **ports())
+    instance.start(ready=(*WORKERS, "gateway"))
+    client, books, web = stack.redis.client(), Books(SEED), Web(instance)
+    events = litellm.events(10**6, seed=SEED)
+    poster = Poster(web, batches(events, 2), threads=1).start()
+    logs = [redis, postgres, poster, *stack.logs]
+    books.push(client, 1)
+    elements.settled(client, [instance])
+    wait_until(lambda: models.count("gpt") >= 2, 30, "rounds of checks", logs)
+
+    def names():
+        return [row["name"] for row in client.client_list()]
+
+    wait_until(lambda: kept(names()) == ["db_flusher", "models", "redis_writer"], 30, "what is kept, without a question", logs)
+    redis.most_open, began, answers = 0, instance.metric("probes_passed_total"), poster.outcome.messages
+    while instance.metric("probes_passed_total") < began + 12:
+        assert web.ask("GET", "/health/services", face="status")[0] == 200 and instance.status()
+        books.push(client, 1)
+        assert set(kept(names())) <= {"db_flusher", "models", "redis_writer", "control"} and len(kept(names())) <= 4
+    elements.settled(client, [instance])
+    wait_until(lambda: poster.outcome.messages > answers, 30, "answers over HTTP", logs)
+    acked = poster.finish(logs=logs).acked
+    wait_until(lambda: len(litellm.logs(stack.postgres)) >= len(acked), 30, "the rows", logs, look_s=0.2)
+    books.check(stack.postgres)
+    print(f"\n  Redis {kept(names())}, most at a time {redis.most_open}; PostgreSQL {postgres.most_open}")
+    assert redis.most_open <= 5 and postgres.most_open <= 2
+    stack.close()
+    models.close()
 
 
 # --- a fleet ----------------------------------------------------------------------------------------------------

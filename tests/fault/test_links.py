@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lib import conservation, netns
+from lib import conservation, litellm, netns
 from lib.commits import PostgresProxy
 from lib.daemon import WORKERS, Stack
 from lib.events import Generator, batches
@@ -24,11 +24,11 @@ SETTINGS = {"redis__connect_ms": DEADLINE_MS, "redis__command_ms": DEADLINE_MS, 
 class Site:
     """One instance between two proxies, and the books of everything that was ever sent to it."""
 
-    def __init__(self, place, stack, netns_of=None):
+    def __init__(self, place, stack, netns_of=None, **more):
         self.stack, self.outcome, self.turns = stack, Outcome(), 0
         self.redis = RedisProxy(place, stack.redis, seed=SEED, netns=netns_of)
         self.postgres = PostgresProxy(place, stack.postgres, seed=SEED, netns=netns_of)
-        self.instance = stack.spendd(redis__url=self.redis.url, database__url=self.postgres.url(), **SETTINGS)
+        self.instance = stack.spendd(redis__url=self.redis.url, database__url=self.postgres.url(), **SETTINGS, **more)
         self.instance.start(ready=WORKERS)
 
     @property
@@ -155,6 +155,43 @@ def test_both_links_fail_at_random(site):
         proxy.set("pass")
     print(f"\n  counted again after {site.counts_on():.2f} s; {site.redis.tail()}; {site.postgres.tail()}")
     site.finish(producer)
+
+
+def test_both_links_fail_with_layout_litellm(place):
+    """The same promise for LiteLLM's own tables: COMMIT swallowed in each way, and faults on both links at random; to
+    the last bit (lib/litellm.py)."""
+    stack, events = Stack(place).start(), list(litellm.events(6000, seed=SEED))
+    litellm.make(stack.postgres)
+    litellm.fill(stack.postgres, events)
+    site, rng = Site(place, stack, database__layout="litellm", litellm__events="full"), random.Random(SEED)
+    producer = Producer(site.instance.ingest, batches(iter(events), 2), site.outcome, window=12, resend_s=2.0, rate=80).start()
+
+    def counted(more=1):
+        target = len(site.outcome.acked) + more
+        wait_until(lambda: stack.postgres.one('select count(*) from "LiteLLM_SpendLogs"') >= target, 40, "events to be counted",
+                   site.logs)
+
+    for how in ("before", "after", "reset", "hold"):
+        counted()
+        site.postgres.arm_commit(how, of="db_flusher")
+        wait_until(lambda: site.postgres.armed is None, 20, "a COMMIT", site.logs)
+        for _ in range(3):
+            proxy = getattr(site, rng.choice(("redis", "postgres")))
+            FAULTS[rng.choice(sorted(FAULTS))](proxy, rng)
+            site.acknowledges(rng.randrange(1, 12))
+        for proxy in (site.redis, site.postgres):
+            proxy.disarm()
+            proxy.set("pass")
+    assert site.instance.metric("flush_ambiguous_total") >= 3
+    producer.finish_source()
+    producer.wait(40, site.logs)
+    counted(0)
+    acked = [event for event in events if event["event_id"] in site.outcome.acked]
+    litellm.check(stack.postgres, acked)
+    rows = litellm.logs(stack.postgres).values()
+    assert sorted(row["metadata"]["spendd_event_id"] for row in rows) == sorted(event["event_id"] for event in acked)
+    print(f"\n  {len(acked)} events; {site.redis.tail()}; {site.postgres.tail()}")
+    stack.close()
 
 
 def test_a_pulled_cable(place, stack):

@@ -55,14 +55,17 @@ def render(settings):
         group, _, name = path.rpartition(".")
         groups.setdefault(group, {})[name] = value
 
-    def line(name, value):
+    def value_text(value):
         if isinstance(value, bool):
-            text = "true" if value else "false"
-        elif isinstance(value, int):
-            text = f"{value}L" if abs(value) >= 2**31 else str(value)
-        else:
-            text = json.dumps(str(value), ensure_ascii=False)
-        return f"{name} = {text};\n"
+            return "true" if value else "false"
+        if isinstance(value, int):
+            return f"{value}L" if abs(value) >= 2**31 else str(value)
+        if isinstance(value, list):  # of groups
+            return "(" + ", ".join("{ " + "".join(map(line, row, row.values())) + " }" for row in value) + ")"
+        return json.dumps(str(value), ensure_ascii=False)
+
+    def line(name, value):
+        return f"{name} = {value_text(value)};\n"
 
     text = "".join(line(name, value) for name, value in groups.pop("", {}).items())
     for group, rows in groups.items():

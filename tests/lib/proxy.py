@@ -20,7 +20,7 @@ He stands on a port (or a Unix socket) of his own and carries every connection t
                                       on the bytes before that word instead
     proxy.armed  proxy.acted          what waits to happen, how often it has
 
-Counted: opened, closed (the client's side), attempts (times of all of them), carried (bytes by way).
+Counted: opened, closed (the client's side), most_open (at a time), attempts (times of all of them), carried (bytes by way).
 
 One thread does everything, so nothing here is locked: what a test asks for is done by that thread, and is done
 when the call returns.
@@ -71,7 +71,7 @@ class Proxy:
         self.dir = place.sub("x")
         self.address = ((netns.address if netns else "127.0.0.1"), 0) if tcp else os.path.join(self.dir, self.FILE)
         self.mode, self.way, self.ms, self.to_ms = "pass", BOTH, 0, 0
-        self.opened = self.closed = self.acted = 0
+        self.opened = self.closed = self.acted = self.most_open = 0
         self.attempts = collections.deque(maxlen=1_000_000)
         self.carried = {UP: 0, DOWN: 0}
         self.armed = None
@@ -272,6 +272,7 @@ class Proxy:
                 client.close()
                 continue
             self.opened += 1
+            self.most_open = max(self.most_open, self.open)
             self.attempts.append(time.monotonic())
             client.setblocking(False)
             if self.mode == "turn_away":
