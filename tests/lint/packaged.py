@@ -15,6 +15,10 @@ SPEC = {"zeromq-devel": "libzmq", "yajl-devel": "yajl", "libsodium-devel": "libs
         "openssl-devel": "openssl", "libpq-devel": "libpq", "libcurl-devel": "libcurl", "libconfig-devel": "libconfig",
         "libmicrohttpd-devel": "libmicrohttpd", "zlib-devel": "zlib"}
 
+# Papers that carry the version of the Makefile.
+VERSIONS = {**{f"packaging/kubernetes/{name}.yaml": r"image: spendd:(\S+)$" for name in ("sidecar", "statefulset", "gateway-waits")},
+            "CHANGELOG.md": r"\A# Changelog\n\n## (\S+)", "tests/packages/packages.py": r'^OLD, NEW = "[^"]*", "([^"]*)"$'}
+
 
 def table():
     """Rows of the set `build`: [(debian, fedora), ...]"""
@@ -38,6 +42,11 @@ def main():
             wrong.append(f"packaging/rpm/spendd.spec.in: BuildRequires lacks pkgconfig({SPEC[name]})")
     wrong += [f"packaging/rpm/spendd.spec.in: BuildRequires pkgconfig({name}), install-deps.sh does not have it"
               for name in sorted(spec - set(SPEC.values()))]
+    version = re.search(r"^VERSION := (\S+)$", tree.read("Makefile"), re.M)[1]
+    for path, pattern in VERSIONS.items():
+        found = re.findall(pattern, tree.read(path), re.M)
+        if not found or set(found) != {version}:
+            wrong.append(f"{path}: version {' '.join(found)}, the Makefile says {version}")
     for path in ("packaging/package.sh", "packaging/debian/rules"):
         if subprocess.run(["sh", "-n", path] if path.endswith(".sh") else ["test", "-x", path], check=False).returncode:
             wrong.append(f"{path}: no good script, or not executable")

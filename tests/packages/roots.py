@@ -15,7 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lib import processes  # noqa: E402
-from lib.waiting import wait_until  # noqa: E402
+from lib.waiting import WaitFailed, wait_until  # noqa: E402
 
 KEPT = os.environ.get("SPENDD_ROOTS", "/var/tmp/spendd-roots")
 MIRROR = os.environ.get("SPENDD_MIRROR", "http://deb.debian.org/debian")
@@ -26,6 +26,10 @@ QUIET = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninterac
 
 class Failed(Exception):
     pass
+
+
+class NoMachine(Exception):
+    """systemd cannot be booted on this system: nothing of ours is installed when it tries."""
 
 
 def run(argv, what, timeout_s=600, **more):
@@ -127,6 +131,12 @@ class Machine:
         self.log = root.path + ".log"
 
     def boot(self):
+        try:
+            return self._boot()
+        except (Failed, WaitFailed) as why:
+            raise NoMachine(str(why)) from None
+
+    def _boot(self):
         # The hierarchy: a systemd of 256 and later takes nothing but cgroup2.
         with open(self.log, "wb") as log:
             self.nspawn = subprocess.Popen(
