@@ -65,10 +65,10 @@ class Load:
 
     def __init__(self, instance, seed=1):
         self.instance = instance
-        self.producer = Producer(instance.ingest, batches(Generator(seed, f"g{seed}").events(10**9), 10), window=8, resend_s=1,
-                                 rate=40).start()
+        self.producer = Producer(instance.ingest, batches(Generator(seed, f"g{seed}").events(10**9), 4), window=8, resend_s=1,
+                                 rate=30).start()
 
-    def goes_on(self, more=100):
+    def goes_on(self, more=40):
         until = len(self.producer.outcome.acked) + more
         wait_until(lambda: len(self.producer.outcome.acked) >= until, 30, f"{more} more acknowledged", [self.instance])
         return self
