@@ -145,7 +145,8 @@ def machine_root(suite, made):
     os.makedirs(root.inside("sent"))
     os.chmod(root.inside("sent"), 0o777)
     root.chroot(["apt-get", "-q", "update"], "apt-get update")
-    root.chroot(["sh", "-c", f"{' '.join(APT)} --download-only install /debs/{NEW}/*.deb"], "downloading what spendd needs")
+    # With what is recommended: the README's line has no options.
+    root.chroot(["sh", "-c", f"apt-get -q --download-only install /debs/{NEW}/*.deb"], "downloading what spendd needs")
     return root
 
 
