@@ -146,7 +146,7 @@ test: ## packages, build, every test (what CI runs)
 	+$(MAKE) --no-print-directory test-built
 test-built: all lint unit
 	+$(MAKE) --no-print-directory MODE=asan all unit
-	+$(MAKE) --no-print-directory MODE=asan FUZZ="fuzz_decode fuzz_envelope fuzz_segment" fuzz-built
+	+$(MAKE) --no-print-directory MODE=asan FUZZ_SECONDS=3 fuzz-built
 	tests/model/check.sh quick
 	$(PYTEST) -q --durations=25 tests/golden tests/flow tests/fault
 	SPENDD_MODE=asan $(PYTEST) -q --durations=10 tests/flow
@@ -172,13 +172,14 @@ lint: ## dependency rule, doors, sizes, names, paths in papers
 	tests/lint/lint.sh
 
 # --- fuzz ------------------------------------------------------------------------------------------
-# tests/fuzz/fuzz_NAME.c: one driver each, sanitized; "libs:" as in the unit tests.
+# tests/fuzz/fuzz_NAME.c: one driver each, sanitized; "links:" (beside all of common/) and "libs:" as in the unit tests.
 FUZZ_SECONDS ?= 10
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ     := $(notdir $(basename $(FUZZ_SRC)))
 FUZZ_EXE := $(FUZZ:%=$(BUILD)/tests/fuzz/%)
 define fuzz_rule
-$(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/samples.o $(LIBSPENDD)
+$(BUILD)/tests/fuzz/$(1): $(BUILD)/tests/fuzz/$(1).o $(BUILD)/tests/fuzz/fuzz.o $(BUILD)/tests/fuzz/samples.o \
+        $(patsubst %.c,$(BUILD)/%.o,$(shell sed -n 's/^ \* links: *//p' tests/fuzz/$(1).c)) $(LIBSPENDD)
 	$$(call run,LD,$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs yajl libsodium $(shell sed -n 's/^ \* libs: *//p' tests/fuzz/$(1).c)) -lpthread)
 endef
 $(foreach f,$(FUZZ),$(eval $(call fuzz_rule,$(f))))

@@ -97,6 +97,10 @@ static void clients(void **unused)
     assert_memory_equal(figures.detail[WATCH_redis_idle_clients], "most clients: 10.0.0.1 (2), ", 27);
     for (size_t cut = 0; cut < sizeof list; cut++)
         figures_clients(list, cut, 3600, &figures);
+    /* A number ends with the text, whatever lies behind it. */
+    figures_unknown(&figures);
+    figures_clients("id=1 idle=3600000", strlen("id=1 idle=360"), 3600, &figures);
+    assert_int_equal(figures.value[WATCH_redis_idle_clients], 0);
 }
 
 /* More addresses than there is room for, and long ones. */

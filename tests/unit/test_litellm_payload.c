@@ -200,6 +200,18 @@ static void hostile_values(void **unused)
     json_tree_free(&tree);
 }
 
+/* A key is one step of a path, also with a point in it. */
+static void a_point_in_a_key_is_no_path(void **unused)
+{
+    struct json_tree *tree = read_text("{\"id\": \"a\", \"metadata.user_api_key_hash\": \"spoof\", \"metadata\": "
+                                       "{\"usage_object.cache_read_input_tokens\": 9}}", MOST, NULL);
+
+    (void)unused;
+    assert_string_equal(text_of(tree->first, "api_key"), "-");
+    assert_string_equal(text_of(tree->first, "cache_read_input_tokens"), "-");
+    json_tree_free(&tree);
+}
+
 static void mends_in_place(void **unused)
 {
     static const char *const rows[][2] = {
@@ -256,7 +268,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maps_each_field), cmocka_unit_test(takes_each_form), cmocka_unit_test(ids_tell_requests_apart),
-        cmocka_unit_test(hostile_values),  cmocka_unit_test(mends_in_place),  cmocka_unit_test(splits_into_parts),
+        cmocka_unit_test(hostile_values),  cmocka_unit_test(a_point_in_a_key_is_no_path),
+        cmocka_unit_test(mends_in_place),  cmocka_unit_test(splits_into_parts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

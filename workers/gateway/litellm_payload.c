@@ -167,8 +167,9 @@ static bool on_key(void *arg, const char *text, size_t length)
     if (level == 0 || level > DEPTH_LOOKED || reader->arrays > 0)
         return true;
     used = level > 1 ? reader->ends[level - 1] : 0;
+    /* A key with a point in it would be read as a path of several. */
     if (used + length + 2 > sizeof reader->path || memchr(text, '\0', length) != NULL ||
-        (level > 1 && used == 0)) {
+        memchr(text, '.', length) != NULL || (level > 1 && used == 0)) {
         reader->path[0] = '\0'; /* no field of the table */
         return true;
     }

@@ -190,6 +190,20 @@ static size_t field(const char *line, size_t length, const char *name, const cha
     return 0;
 }
 
+/* FIGURE_UNKNOWN: the line does not say. */
+static int64_t idle_of(const char *line, size_t length)
+{
+    const char *value;
+    size_t bytes = field(line, length, "idle=", &value);
+    char text[24];
+
+    if (bytes == 0 || bytes >= sizeof text)
+        return FIGURE_UNKNOWN;
+    memcpy(text, value, bytes);
+    text[bytes] = '\0';
+    return number(text);
+}
+
 static void add_address(struct addresses *addresses, const char *host, size_t bytes)
 {
     struct address *address;
@@ -243,8 +257,7 @@ void figures_clients(const char *list, size_t length, int64_t idle_s, struct fig
 
         if (have > 0)
             add_address(&addresses, value, port != NULL ? (size_t)(port - value) : have);
-        have = field(line, bytes, "idle=", &value);
-        if (have > 0 && strtoll(value, NULL, 10) >= idle_s)
+        if (idle_of(line, bytes) >= idle_s)
             idle++;
         line += bytes + 1;
     }
