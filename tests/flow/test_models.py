@@ -182,6 +182,28 @@ def test_reload_of_shared_and_details(checkers):
     two[0].until(lambda told: told["models"] == [])
 
 
+def test_a_model_that_a_reload_adds_is_checked_soon(checkers):
+    """Not an interval later; by one of those that have it in their list, and the others find it checked."""
+    two = checkers.start(2, **checkers.models("gpt"), health_interval_s=600, health_cache_ttl_s=600)
+    for checker in two:
+        checker.until(knows("gpt"))
+    for checker in two:
+        checker.tell(checkers.models("gpt", "claude"))
+    for checker in two:
+        checker.until(knows("gpt", "claude"))
+    assert (checkers.stub.count("gpt"), checkers.stub.count("claude")) == (2, 1)
+    # The same for one that begins with a longer list; who has a shorter one begins no round for that.
+    third = checkers.start(**checkers.models("gpt", "claude", "gemini"), health_interval_s=600, health_cache_ttl_s=600)
+    third.until(knows("gpt", "claude", "gemini"))
+    two[0].tell(checkers.models("gpt"))
+    two[0].tell(model(1, "", ""))
+    two[0].until(knows("gpt"))
+    assert (checkers.stub.count("gpt"), checkers.stub.count("gemini")) == (3, 1)
+    # Without sharing each asks at once.
+    two[1].tell({**checkers.models("gpt", "claude", "gemini", "mistral"), "health_shared": False})
+    two[1].until(knows("gpt", "claude", "gemini", "mistral"))
+
+
 def test_figures_of_a_model_outlive_the_worker(checkers):
     checker = checkers.start(**checkers.models("gpt", cost="0.0012"))
     before = checker.until(lambda told: told["models"] and told["models"][0]["checks_total"] >= 2)["models"][0]

@@ -12,6 +12,7 @@ import redis
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 EPOCH = "01234567-89ab-7def-8123-456789abcdef"
 Q, M, A, ASIDE, LOCK = ("{s}:" + name for name in ("queue:0", "meta:0", "applied:0", "aside:0", "lock:0"))
+CHECK, ROUND, PODS = ("{s}:" + name for name in ("health:lock", "health:round", "health_check_results"))
 MOST = 1 << 20
 
 
@@ -187,6 +188,37 @@ def test_lock_belongs_to_its_value(queue):
     assert queue.client.pttl(LOCK) > 10000
     assert queue.run("unlock", LOCK, "you") == ["lost"]
     assert queue.run("unlock", LOCK, "me") == ["ok"]
+
+
+def turn(queue, who, interval_ms=60000, known="", again=0):
+    word, owner, _, age, at, by, document = queue.run("checkturn", CHECK, ROUND, who, 10000, interval_ms, known, again)
+    return word, owner, int(age), at, by, document
+
+
+def test_a_turn_to_check_is_one_instances(queue):
+    assert turn(queue, "a")[:3] == ("mine", "a", -1)
+    assert turn(queue, "b")[:2] == ("held", "a") and turn(queue, "a")[0] == "held"
+    word, at = queue.run("checkdone", CHECK, ROUND, PODS, "a", "first", 60000, "a", "", "for pods")
+    assert word == "ok" and queue.client.get(PODS) == b"for pods" and not queue.client.exists(CHECK)
+    word, owner, age, *kept = turn(queue, "b")
+    assert (word, owner, kept) == ("fresh", "", [at, "a", "first"]) and 0 <= age < 60000
+    assert turn(queue, "b", known=at)[5] == "", "the document comes once"
+    # One that is not enough: the turn goes to the first that says so, and the next round is another.
+    assert turn(queue, "b", known="", again=1)[0] == "fresh", "it was not known yet"
+    assert turn(queue, "b", known=at, again=1)[:2] == ("mine", "b")
+    assert turn(queue, "c", known=at, again=1)[:2] == ("held", "b")
+    # Without the lock only who knows the last round may keep one; the pods' key is left alone.
+    assert queue.run("checkdone", CHECK, ROUND, PODS, "c", "late", 60000, "c", "0", "") == ["newer"]
+    queue.client.hset(ROUND, "at", int(at) - 1)  # a round of another moment
+    assert queue.run("checkdone", CHECK, ROUND, PODS, "b", "second", 60000, "b", at, "")[0] == "ok"
+    assert queue.client.hget(ROUND, "document") == b"second" and queue.client.get(PODS) == b"for pods"
+    assert turn(queue, "c", known=at, again=1)[0] == "fresh"
+    # Old enough; or of a clock that was ahead.
+    assert turn(queue, "c", interval_ms=0)[:2] == ("mine", "c")
+    queue.client.delete(CHECK)
+    queue.client.hset(ROUND, "at", "9" * 15)
+    assert turn(queue, "d")[:3] == ("mine", "d", -1)
+    assert 0 < queue.client.pttl(ROUND) <= 60000 and 0 < queue.client.pttl(CHECK) <= 10000
 
 
 def test_target_stands_once_written(queue):

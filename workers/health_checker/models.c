@@ -9,6 +9,8 @@
  *   not shared -> check for ourselves when due
  *
  * Freshness and turn are decided in one script, by the clock of Redis, so of many instances one checks.
+ * A model that a reload has added is not left unknown for an interval: the first one that has it in its list takes
+ * a turn at once, and the others find it checked.
  * Who loses the lock in the middle of a round breaks it off: somebody else has begun one.
  * Owns one connection to Redis while models are shared, and the round.  If we die on any line the lock ends
  * within health.lock_ttl_s and another instance takes the round over; what it costs is a second check.
@@ -119,6 +121,7 @@ static void on_fresh(struct models *models)
     int64_t left = round_interval_ms(&rules) - mono_ms_between(models->cached_since, mono_now());
 
     round_wait_end(&models->wait);
+    models->again = models_lack(models); /* then the next look is for our turn */
     if (left < 0)
         left = 0;
     if (left < round_poll_ms(&rules))
@@ -196,13 +199,14 @@ static void ask(struct models *models)
     const struct round_rules rules = models_rules(models);
     struct keys keys = models_keys(models);
     char value[CHECKED_BY_BYTES + 2], ttl[24], interval[24];
-    const char *const argv[] = {keys.lock, keys.round, value, ttl, interval, models->known_at};
+    const char *const argv[] = {keys.lock, keys.round, value, ttl, interval, models->known_at,
+                                models_lack(models) ? "1" : "0"};
 
     models_lock_value(models, value);
     snprintf(ttl, sizeof ttl, "%" PRId64, rules.lock_ms);
     snprintf(interval, sizeof interval, "%" PRId64, round_interval_ms(&rules));
     models->asked = true;
-    redis_script(models->redis, REDIS_checkturn, 6, argv, NULL, on_turn_answer, models);
+    redis_script(models->redis, REDIS_checkturn, 7, argv, NULL, on_turn_answer, models);
 }
 
 static void on_state(void *arg, bool up, const char *reason)
@@ -295,6 +299,7 @@ void models_reload(struct models *models, const struct settings *before)
 
     if (!same) {
         models_unlock(models);
+        models->again = true;
         round_wait_end(&models->wait);
         name_ourselves(models);
     }
@@ -311,7 +316,7 @@ struct models *models_new(struct harness *harness, models_fn *changed, void *arg
         err_set(err, "no memory");
         return NULL;
     }
-    *models = (struct models){.harness = harness, .changed = changed, .arg = arg};
+    *models = (struct models){.harness = harness, .changed = changed, .arg = arg, .again = true};
     models->started = wall_now();
     name_ourselves(models);
     models->turn = harness_timer(harness, on_turn, models);

@@ -23,6 +23,7 @@ struct models {
     bool down;  /* Redis: an attempt has failed since it last answered */
     bool asked; /* an answer is on its way */
     bool closing;
+    bool again; /* our list is new: a round that lacks a model of it is not waited out, once */
     struct round_wait wait;
     enum round_kind round;
 
@@ -61,6 +62,9 @@ void models_adopt(struct models *models, const struct results *results, int64_t 
 
 /* No result that we know is younger than the interval. */
 bool models_due(const struct models *models);
+
+/* Our list is new, and what we know lacks a model of it: not to be waited out. */
+bool models_lack(const struct models *models);
 
 /* The next look, with a fifth of jitter. */
 void models_turn_in_ms(struct models *models, int64_t ms);

@@ -92,7 +92,18 @@ bool models_due(const struct models *models)
 {
     const struct round_rules rules = models_rules(models);
 
-    return !models->have || mono_ms_between(models->last_at, mono_now()) >= round_interval_ms(&rules);
+    return !models->have || models_lack(models) ||
+           mono_ms_between(models->last_at, mono_now()) >= round_interval_ms(&rules);
+}
+
+bool models_lack(const struct models *models)
+{
+    const struct model_setting *model = settings_of(models)->health_models;
+
+    for (unsigned i = 0; models->again && i < MODELS_MAX && model[i].name[0] != '\0'; i++)
+        if (!models->have || results_of(&models->last, model[i].name) == NULL)
+            return true;
+    return false;
 }
 
 /* --- the round ------------------------------------------------------------------------------------ */
@@ -118,6 +129,7 @@ void models_begin_round(struct models *models, enum round_kind kind)
 {
     log_debug("models_round", "kind=%s", kind == ROUND_OWN ? "shared" : "alone");
     models->round = kind;
+    models->again = false;
     round_wait_end(&models->wait);
     checks_start(models->checks);
     if (kind == ROUND_OWN)
