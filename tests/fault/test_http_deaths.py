@@ -177,6 +177,14 @@ ABUSES = {
     "endless request line": (b"GET /" + b"a" * 100000, b""),
     "endless headers": (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 90) for n in range(2000)), b""),
     "one long header": (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * 200000, b""),
+    "headers above the bound": (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: " + b"y" * 20000 + b"\r\n\r\n", b"431"),
+    "two lengths": (head(2, b"Content-Length: 40", b"Connection: close") + b"{}", b"400"),
+    "a length and chunks": (head(4, b"Transfer-Encoding: chunked") + b"0\r\n\r\n" + head(2, b"Connection: close") + b"{}", b"400"),
+    "a space before the colon": (b"POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length : 2\r\nConnection: close\r\n\r\n{}", b"400"),
+    "a folded header": (b"GET /nothing HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\nConnection: close\r\n\r\n", b""),
+    "a header without colon": (b"GET /nothing HTTP/1.1\r\nHost: h\r\nnonsense\r\nConnection: close\r\n\r\n", b"400"),
+    "a NUL in a header": (b"GET /nothing HTTP/1.1\r\nHost: h\r\nX: a\x00b\r\nConnection: close\r\n\r\n", b""),
+    "another transfer coding": (b"POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\n", b""),
     "no chunk": (b"POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b""),
     "huge chunk": (b"POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", b""),
     "broken chunk": (b"POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n", b""),
@@ -251,6 +259,28 @@ def test_many_from_one_address(wall):
         closed_by_the_other_side(connection)
         connection.close()
     served(web, "again")
+
+
+def test_too_many_in_all(stack):
+    """Connections of either address, whoever has them: the ones above wait, and the other address does not notice."""
+    instance = stack.spendd(http__max_connections=20, http__max_status_connections=8, http__request_ms=600000,
+                            http__keep_alive_ms=600000, **ports()).start(ready=ALL)
+    for face, most, path in (("ingest", 20, b"/nothing"), ("status", 8, b"/health/liveness")):
+        crowd = [Web(instance, source=f"127.0.0.{2 + n % 4}").raw(face=face) for n in range(most)]
+        wait_until(lambda: instance.metric("http_connections") >= most, 20, "all that there may be", [instance])
+        with Web(instance).raw(b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % path, face=face) as above:
+            if face == "ingest":
+                assert Web(instance).code("/health/readiness") == 200
+            else:
+                assert Web(instance).post([{"request_id": "beside", "spend": 1}])[0] == 200
+            above.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                assert above.recv(1) == b"", "one above the bound was served"
+        for connection in crowd:
+            connection.close()
+        wait_until(lambda: instance.metric("http_connections") <= 2, 20, "room again", [instance])
+        served(Web(instance), face)
+    assert instance.stop() == 0
 
 
 def test_many_large_bodies_at_once(wall):

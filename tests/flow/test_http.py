@@ -1,8 +1,9 @@
 """The gateway: what each request is answered with, who may come in, and what Kubernetes sees.  Abuse of it is
-tests/fault/test_http.py."""
+tests/fault/test_http_deaths.py."""
 import gzip
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -118,6 +119,43 @@ def test_status_address(served):
     names = {row["name"]: row for row in services["workers"]}
     assert set(names) == {*WORKERS, "gateway"} and all(row["since_ms"] > 0 for row in names.values())
     assert wait_until(lambda: web.get("/health/services")[1]["stores"], 20, "the health checker's report", [served])
+
+
+def test_services_tell_the_last_error(stack):
+    """Of a worker that has died and of a store that was away: also when all is well again."""
+    instance = stack.spendd(**ports(ingest=False)).start(ready=WORKERS + ("gateway",))
+    web = Web(instance)
+
+    def row(kind, key, name):
+        return next((row for row in web.get("/health/services")[1][kind] or () if row[key] == name), None)
+
+    wait_until(lambda: row("stores", "store", "redis"), 20, "the health checker's report", [instance])
+    assert row("workers", "name", "control")["last_error"] is None and row("stores", "store", "redis")["last_error"] is None
+    instance.kill("control")
+    stack.redis.stop("immediate")
+    wait_until(lambda: not row("stores", "store", "redis")["passed"], 30, "Redis to be missed", [instance])
+    stack.redis.start()
+    wait_until(lambda: row("stores", "store", "redis")["passed"], 30, "Redis to be back", [instance])
+    store = row("stores", "store", "redis")
+    assert store["last_error"] and 0 < store["last_error_ms"] <= store["since_ms"]
+    instance.wait_ready("control")
+    worker = wait_until(lambda: (seen := row("workers", "name", "control"))["state"] == "READY" and seen, 20, "it to be back", [instance])
+    assert "signal 9" in worker["last_error"] and 0 < worker["last_error_ms"] <= worker["since_ms"], worker
+
+
+def test_a_supervisor_that_hangs_is_no_live_one(stack):
+    """Liveness fails, so that Kubernetes makes a new container; and passes again when the supervisor was only slow."""
+    instance = stack.spendd(supervisor__hang_ms=1000, **ports(ingest=False)).start(ready=WORKERS + ("gateway",))
+    web = Web(instance)
+    wait_until(lambda: web.code("/health/liveness") == 200 and web.get("/health/services")[1]["gate"]["open"], 20, "it to live", [instance])
+    os.kill(instance.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: web.code("/health/liveness") == 503, 20, "liveness to fail", [instance])
+        assert web.code("/health/liveliness") == 503 and web.code("/health/readiness") == 503
+        assert web.code("/metrics") == 200
+    finally:
+        os.kill(instance.process.pid, signal.SIGCONT)
+    wait_until(lambda: web.code("/health/liveness") == 200 and web.code("/health/readiness") == 200, 20, "it to live again", [instance])
 
 
 def test_without_keep_alive_and_pipelined(served):

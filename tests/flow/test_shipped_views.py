@@ -79,6 +79,28 @@ def test_dashboard_is_whole(dashboard):
         assert all(target["legendFormat"] for target in panel["targets"]), panel["title"]
 
 
+KINDS = {"stat", "timeseries", "row"}  # of Grafana's own panels, those that each of its releases since 8 has
+
+
+def test_dashboard_is_grafanas(dashboard):
+    """What Grafana wants of a file that is provisioned: known panels, one data source that is a variable, a name for each query."""
+    assert dashboard["uid"] and dashboard["schemaVersion"] >= 30 and dashboard.get("id") is None
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert len(variables) == len(dashboard["templating"]["list"])
+    assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    assert all(variable["datasource"] == source for name, variable in variables.items() if name != "datasource")
+    assert "__inputs" not in dashboard and "__requires" not in dashboard
+    for panel in dashboard["panels"]:
+        assert panel["type"] in KINDS and panel["title"], panel["id"]
+    for panel in panels(dashboard):
+        assert panel["datasource"] == source and all(target["datasource"] == source for target in panel["targets"]), panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]), panel["title"]
+        assert panel["fieldConfig"].get("overrides") is not None and isinstance(panel["options"], dict), panel["title"]
+    named = set(re.findall(r"\$\{?(\w+)", "\n".join(expressions(dashboard)))) - {"__rate_interval"}
+    assert named <= set(variables), named
+
+
 def test_dashboard_is_promql(dashboard, tmp_path):
     rules = tmp_path / "panels.yml"
     lines = ["groups:", "  - name: panels", "    rules:"]

@@ -5,7 +5,8 @@
  *   /health/readiness     200 while an event can be made durable, else 503: send events elsewhere.  A database or
  *                         a Redis that is down does not make us unready; a full spool does
  *   /health               the same code as readiness, and a summary
- *   /health/services      each worker and each store: since when, and its last error
+ *   /health/services      each worker and each store: since when, and its last error (that the gateway, the health
+ *                         checker has seen: since their own start)
  *   /health/shared-status the health checker's word about shared model checks, or 503 while none has come
  * Everything is answered from what news.c has, at once.
  * Owns nothing; if we die on any line, the asker asks again.

@@ -42,6 +42,8 @@ struct checked {
     bool ever; /* a probe has ended */
     struct verdict last;
     wall_t since;    /* this is what it has said */
+    char error[sizeof((struct verdict *)0)->detail]; /* why it failed last, also when it is back */
+    wall_t error_at;                                 /* 0: never since we started */
     unsigned scarce; /* refusals in a row that said so */
 };
 
@@ -178,6 +180,10 @@ static void on_done(void *arg, const struct verdict *verdict)
     }
     checked->last = *verdict;
     checked->ever = true;
+    if (!verdict->passed) {
+        memcpy(checked->error, verdict->detail, sizeof checked->error);
+        checked->error_at = wall_now();
+    }
     checked->scarce = verdict->scarce ? checked->scarce + 1 : 0;
     stats_add(harness_stats(checker->harness),
               verdict->passed ? METRIC_probes_passed_total : METRIC_probes_failed_total, 1);
@@ -206,6 +212,8 @@ static void write_probes(const struct health_checker *checker, struct json_out *
         json_put_bool_if(out, "passed", checked->ever, checked->last.passed);
         json_put_text(out, "detail", checked->ever ? checked->last.detail : "not probed yet");
         json_put_number_if(out, "since_ms", checked->ever, checked->since.micros / 1000);
+        json_put_text(out, "last_error", checked->error_at.micros > 0 ? checked->error : NULL);
+        json_put_number_if(out, "last_error_ms", checked->error_at.micros > 0, checked->error_at.micros / 1000);
         json_end(out);
     }
     json_end(out);
