@@ -267,7 +267,7 @@ def test_hostile_endpoints(checkers, place):
     models = {}
     for at, (name, url) in enumerate(urls.items()):
         models.update(model(at, name, url, timeout_ms=1500 if name in ("silent", "slow") else 20000))
-    checker = checkers.start(health_concurrency=4, health_interval_s=60, health_cache_ttl_s=60, **models)
+    checker = checkers.start(health_concurrency=4, health_interval_s=60, health_cache_ttl_s=60, health_lock_ttl_s=60, **models)
     told = checker.until(knows(*urls), 60)
     rows = {row["name"]: row for row in told["models"]}
     assert rows.pop("good")["healthy"]

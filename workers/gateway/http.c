@@ -50,8 +50,13 @@ static void run(struct http *http)
 
     if (http->daemon == NULL)
         return;
+    http->again = false;
     MHD_run(http->daemon);
-    if (MHD_get_timeout(http->daemon, &ms) != MHD_YES)
+    /* At its bound of connections libmicrohttpd stops listening, and sees that there is room again at the beginning of
+     * a run: when the last one was closed in this one, nothing else would let it run, ever. */
+    if (http->again)
+        timer_in_ms(http->soon, 0);
+    else if (MHD_get_timeout(http->daemon, &ms) != MHD_YES)
         timer_stop(http->soon);
     else
         timer_in_ms(http->soon, ms < 3600000 ? (int64_t)ms : 3600000);
@@ -78,6 +83,7 @@ static void on_soon(void *arg)
 
 void http_wake(struct http *http)
 {
+    http->again = true;
     timer_in_ms(http->soon, 0);
 }
 

@@ -14,6 +14,7 @@ struct http {
     struct gateway *gateway;
     enum http_face face;
     bool tls, quiet; /* quiet: it takes no new connections */
+    bool again;      /* somebody wants the daemon to run once more */
     struct MHD_Daemon *daemon;
     struct watch *watch; /* of the daemon's epoll descriptor */
     struct timer *soon;  /* when the daemon wants to run by itself */

@@ -93,6 +93,7 @@ static void close_peer(struct http *http, struct peer *peer)
     http->peer_count--;
     harness_untimer(&peer->deadline);
     free(peer);
+    http_wake(http); /* libmicrohttpd looks for room before it takes events: see run() */
 }
 
 void peer_notify(void *arg, struct MHD_Connection *connection, void **context,
