@@ -16,10 +16,12 @@
 /* Those that leave: counted now, or found to be counted.  The others stay dead. */
 static bool leaves(const struct load *load, const struct load_batch *batch)
 {
-    uint8_t fate = load->event[batch->first].fate;
+    uint8_t fate;
 
-    return batch->kind == BATCH_LETTER && load_batch_active(batch) &&
-           (fate == FATE_COUNT || fate == FATE_KNOWN || fate == FATE_REPEAT);
+    if (batch->kind != BATCH_LETTER || !load_batch_active(batch))
+        return false; /* a batch of another kind may have no event at all */
+    fate = load->event[batch->first].fate;
+    return fate == FATE_COUNT || fate == FATE_KNOWN || fate == FATE_REPEAT;
 }
 
 bool step_ask_letters(struct flush *flush)
