@@ -1,6 +1,7 @@
 """Every figure of the promise with its limit beside it, from the same run.  No target fails the run.
 
-  bench.py [--json] [ingest] [batch] [http] [sustained] [merge] [latency] [several]      default: all
+  bench.py [--json] [ingest] [batch] [http] [sustained] [merge] [latency] [several] [litellm]
+                                                       default: all but litellm, which installs LiteLLM
 Environment: BENCH_RUNS (3: a figure is the median), BENCH_SECONDS (of sustained load, default 60).
 
 Everything runs on this machine: daemon, Redis, PostgreSQL (fsync on), load generator.  A limit is the
@@ -414,14 +415,21 @@ def bench_several(place):
     row("CPU of two aggregators for a million events; limit: of one", "<= 1.10 of the limit", cost[2], cost[1], bound, unit=" ms")
 
 
+def bench_litellm(place):
+    """LiteLLM's lists, against LiteLLM's own consumer on the same elements."""
+    import adoption  # LiteLLM's packages come from PyPI: only for whoever asks
+
+    adoption.run(place, RUNS, Usage, row, NOTES)
+
+
 BENCHES = {"ingest": bench_ingest, "batch": bench_batch, "http": bench_http, "sustained": bench_sustained, "merge": bench_merge, "latency": bench_latency,
-           "several": bench_several}
+           "several": bench_several, "litellm": bench_litellm}
 
 
 def main(words):
     as_json = "--json" in words
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers go with us: finally and atexit
-    for word in [word for word in words if word != "--json"] or BENCHES:
+    for word in [word for word in words if word != "--json"] or [word for word in BENCHES if word != "litellm"]:
         place = Place()
         try:
             BENCHES[word](place)

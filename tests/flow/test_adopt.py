@@ -328,7 +328,8 @@ def window(start, spend, who="k1", duration="30d", **more):
 
 
 def test_budget_windows(bench):
-    """The newest builds' windows: added to the window that began last, or begun anew; without their table, kept."""
+    """The newest builds' windows: added to the window that began last, or begun anew, or made with what SpendLogs know; without
+    their table, kept."""
     old, new = "2026-10-01T00:00:00.000000", "2026-11-01T00:00:00.000000"
     bench.client.rpush(elements.WINDOW, json.dumps([window(new, 0.5)]))
     first = adopter(bench)
@@ -342,7 +343,10 @@ def test_budget_windows(bench):
                  ('key', 'k3', '30d', '2026-10-01', 8, now(), now())""")
     bench.client.rpush(elements.WINDOW, json.dumps([
         window(old, 1.25), window(new, 0.5, request_ids=["é\"'\\"], started_at=None), window(old, 0.25, "k2"), window(new, 1, "k2"),
-        window(new, 2, "k3"), window(old, 64, "k3"), window("no time at all, really", 3, "k4"), window("2026-13-45T00:00:00", 3, "k4")]))
+        window(new, 2, "k3"), window(old, 64, "k3"), window(new, 0.5, "k5", started_at="2026-11-20T10:00:00.5"), window("no time at all, really", 3, "k4"), window("2026-13-45T00:00:00", 3, "k4")]))
+    for number, (start, spend) in enumerate((("2026-10-31", 32), ("2026-11-02", 4), ("2026-11-20 10:00:00.5", 0.5))):
+        bench.sql('INSERT INTO "LiteLLM_SpendLogs" (request_id, call_type, api_key, spend, "startTime", "endTime") '
+                  "VALUES (%s, '', 'k5', %s, %s, now())", (f"r{number}", spend, start))
     second = adopter(bench)
     bench.client.rpush(elements.WINDOW, json.dumps([window(new, 0.125)]))
     settled(bench.client, [second])
@@ -350,6 +354,6 @@ def test_budget_windows(bench):
     with line.cursor() as cursor:
         cursor.execute('SELECT entity_id, window_start::text, spend FROM public."LiteLLM_BudgetWindowSpend" ORDER BY 1')
         assert cursor.fetchall() == [("k1", "2026-11-01 00:00:00", 0.625), ("k2", "2026-11-01 00:00:00", 5.25),
-                                     ("k3", "2026-11-01 00:00:00", 2)]
+                                     ("k3", "2026-11-01 00:00:00", 2), ("k5", "2026-11-01 00:00:00", 4.5)]
     line.close()
     assert sorted(kind for kind, _, _ in dead(bench)) == ["invalid", "invalid", "poison"]

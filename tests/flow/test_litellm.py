@@ -123,6 +123,24 @@ def test_what_a_writer_sets(bench):
     litellm.check_entities(bench.pg, [first, *rest])
 
 
+def test_members_of_a_teams_own_list(bench):
+    """Newer releases make the row of a member whom the team's list names, of nobody else; and time requests by the day."""
+    events = [dict(event, user_id=f"u{n % 2}", team_id="t", status="success" if n < 4 else "failure")
+              for n, event in enumerate(litellm.events(6))]
+    events[0].pop("end_time")
+    litellm.make(bench.pg, version=litellm.NEWEST)
+    litellm.fill(bench.pg, events, but={("team_member", "t", "u0"), ("team_member", "t", "u1")})
+    bench.sql("""UPDATE "LiteLLM_TeamTable" SET members_with_roles = '[{"user_id": "u0", "role": "user"}, {"user_id": "x"}]'""")
+    bench.push(*envelopes(events))
+    flusher = bench.flusher(**FULL)
+    bench.settle()
+    litellm.check(bench.pg, events, missed={("team_member", "t", "u1")})
+    assert flusher.metric("litellm_missed_team_member_total") == 1
+    assert bench.sql("""SELECT count(*) FROM "LiteLLM_TeamMembership" WHERE user_id = 'u0' AND spend = total_spend""") == 1
+    assert litellm._rows(bench.pg, """SELECT sum(timed_requests), sum(total_response_time_ms) FROM "LiteLLM_DailyTeamSpend" """) \
+        == [(3, 3 * 900)]
+
+
 def test_missing_entities_are_counted(bench):
     """A row that is not there is not made, and counted by category; only end users are made."""
     events = list(litellm.events(300))

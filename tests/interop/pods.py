@@ -17,6 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LISTS = ("litellm_spend_update_buffer", "litellm_daily_spend_update_buffer", "litellm_daily_team_spend_update_buffer",
          "litellm_daily_org_spend_update_buffer", "litellm_daily_end_user_spend_update_buffer",
          "litellm_daily_agent_spend_update_buffer", "litellm_daily_tag_spend_update_buffer")
+WINDOW = "litellm_window_spend_update_buffer"
 LOCKS = ("cronjob_lock:db_spend_update_job", "cronjob_lock:db_daily_tag_spend_update_job")
 ENTITIES = {  # entity -> (table, column of its id)
     "user": ("LiteLLM_UserTable", "user_id"), "end_user": ("LiteLLM_EndUserTable", "user_id"),
@@ -39,6 +40,7 @@ class Pod:
 
     def __init__(self, environment, directory, variables=None, driver="pod.py"):
         self.environment, self.name = environment, f"pod {environment.name}"
+        self.ran = None  # calls into LiteLLM's own files since open(), as far as the driver says
         self.log = os.path.join(directory, f"pod-{random.getrandbits(40):x}.log")
         variables = {**packages.CLEAN, "LITELLM_LOCAL_MODEL_COST_MAP": "True", **(variables or {})}
         with open(self.log, "ab") as log:
@@ -69,6 +71,7 @@ class Pod:
         line = self.process.stdout.readline()
         assert line, f"{self.name} has ended\n{self.tail()}"
         answer = json.loads(line)
+        self.ran = answer.get("ran", self.ran)
         assert "error" not in answer, f"{self.name}: {answer['error']}\n{answer['trace']}\n{self.tail()}"
         return answer.get("ok")
 
@@ -203,6 +206,53 @@ def totals(postgres, database):
         dailies[name] = {tuple(row[:5]): tuple(float(row[5]) if n == 0 else int(value)
                                                for n, value in enumerate(row[5:])) for row in rows}
     return entities, dailies
+
+
+TABLES = [table for table, _ in (*ENTITIES.values(), *DAILIES.values())] + [
+    "LiteLLM_TeamMembership", "LiteLLM_OrganizationMembership"]
+
+
+def content(postgres, database):
+    """Every number of every row, by table and key: {(table, key): {column: number}}."""
+    found = {}
+    for table in TABLES:
+        for (row,) in postgres.query(f'select to_jsonb(t) from "{table}" t', database=database):
+            if table.startswith("LiteLLM_Daily"):
+                key = tuple(row[column] or "" for column in sorted(row) if isinstance(row[column], (str, type(None)))
+                            and column not in ("id", "created_at", "updated_at", "model_group", "request_id"))
+            else:
+                key = tuple(str(row.get(column)) for column in
+                            ("user_id", "token", "team_id", "organization_id", "tag_name", "agent_id"))
+            numbers = {column: value for column, value in row.items()
+                       if isinstance(value, (int, float)) and not isinstance(value, bool) and value}
+            found[table, key] = {**numbers, "model_group": row.get("model_group")}
+    return found
+
+
+def wipe(postgres, database):
+    """As before anything was spent; members of teams that have a list of their own are gone, too."""
+    for table in TABLES:
+        columns = [name for name, in postgres.query(
+            "select column_name from information_schema.columns where table_name = %s", (table,), database=database)]
+        if table.startswith("LiteLLM_Daily") or table == "LiteLLM_EndUserTable":
+            postgres.query(f'delete from "{table}"', database=database)
+        else:
+            total = ", total_spend = 0" if "total_spend" in columns else ""
+            postgres.query(f'update "{table}" set spend = 0{total}', database=database)
+    postgres.query('delete from "LiteLLM_TeamMembership" m using "LiteLLM_TeamTable" t where t.team_id = m.team_id'
+                   " and jsonb_typeof(t.members_with_roles) = 'array'", database=database)
+
+
+def unlike(theirs, ours):
+    """Rows that are not the same but for the last digits of an amount, as text."""
+    found = []
+    for key in sorted({*theirs, *ours}, key=str):
+        a, b = theirs.get(key, {}), ours.get(key, {})
+        near = a.keys() == b.keys() and all(
+            a[c] == b[c] if isinstance(a[c], (str, type(None))) else abs(a[c] - b[c]) <= 1e-12 * abs(a[c]) for c in a)
+        if not near:
+            found.append((key, f"{key}: theirs {a}, ours {b}"))
+    return found
 
 
 def differences(want, have, tolerance=0.0):

@@ -1,11 +1,11 @@
 """spendd adopts the lists of real pods: what went in is counted once, whoever dies, and pods take over and back.
 
 Costs are multiples of 1/1024, so totals are compared to the last bit unless a test says otherwise."""
+import json
 import random
 import threading
 
 import psycopg2
-import pytest
 
 import pods
 from lib.waiting import wait_until
@@ -24,7 +24,7 @@ def claims(site):
 def empty(site):
     """No element on a list, none claimed; asked in one moment, for a claim may go back to its list."""
     pipe = site.redis.client().pipeline(transaction=True)
-    for name in pods.LISTS:
+    for name in (*pods.LISTS, pods.WINDOW):
         pipe.llen(name)
         pipe.exists(f"{{{name}}}:spendd:claim")
     return not any(pipe.execute())
@@ -83,61 +83,41 @@ def test_totals_are_what_went_in(site):
     assert site.query("select class, reason, left(encode(record, 'escape'), 200) from spendd.dead_letter limit 5") == []
 
 
+def roster(site, cast):
+    """team-0's members stand in the team's own list alone, and one of them not even there."""
+    site.query("delete from \"LiteLLM_TeamMembership\" where team_id = 'team-0'")
+    site.query("update \"LiteLLM_TeamTable\" set members_with_roles = %s where team_id = 'team-0'",
+               (json.dumps([{"role": "user", "user_id": user} for user in cast.users if user != "user-1"]),))
+
+
 def test_same_as_litellms_own_writer(site):
     """The same elements, drained by LiteLLM and by spendd: every row and every column is the same, but for ids, times,
     and what LiteLLM gets wrong (README.md, "Differences")."""
-    traffic = Traffic(site, fleet=[site.pod(drains=True)], awkward=True).push(25)
-    client = site.redis.client()
+    traffic = Traffic(site, fleet=[site.pod(drains=True)], awkward=True)
+    roster(site, traffic.cast)
+    traffic.push(30)
+    client, place = site.redis.client(), (site.postgres, site.database)
     elements = {name: client.lrange(name, 0, -1) for name in pods.LISTS}
-    connection = site.postgres.connect(site.database)
-    cursor = connection.cursor()
-    tables = [table for table, _ in (*pods.ENTITIES.values(), *pods.DAILIES.values())] + [
-        "LiteLLM_TeamMembership", "LiteLLM_OrganizationMembership"]
-
-    def content():
-        found = {}
-        for table in tables:
-            cursor.execute(f'select to_jsonb(t) from "{table}" t')
-            for (row,) in cursor.fetchall():
-                if table.startswith("LiteLLM_Daily"):
-                    key = tuple(row[column] or "" for column in sorted(row) if isinstance(row[column], (str, type(None)))
-                                and column not in ("id", "created_at", "updated_at", "model_group", "request_id"))
-                else:
-                    key = tuple(str(row.get(column)) for column in
-                                ("user_id", "token", "team_id", "organization_id", "tag_name", "agent_id"))
-                numbers = {column: value for column, value in row.items()
-                           if isinstance(value, (int, float)) and not isinstance(value, bool) and value}
-                found[table, key] = {**numbers, "model_group": row.get("model_group")}
-        return found
-
-    before = content()
+    before = pods.content(*place)
     assert traffic.pods[0].ask("tick") == {"failures": []}
-    theirs = content()
+    theirs = pods.content(*place)
     assert theirs != before
-    for table in tables:
-        if table.startswith("LiteLLM_Daily") or table == "LiteLLM_EndUserTable":
-            cursor.execute(f'delete from "{table}"')
-        else:
-            total = ", total_spend = 0" if any("total_spend" in row for (name, _), row in theirs.items() if name == table) \
-                else ""
-            cursor.execute(f'update "{table}" set spend = 0{total}')
+    pods.wipe(*place)
     for name, texts in elements.items():
         client.rpush(name, *texts)
     start(site)
     drained(site)
-    ours = content()
-    connection.close()
+    ours = pods.content(*place)
     members = [key for key in ours if key[0] == "LiteLLM_TeamMembership" and "::" in key[1][0]]
-    differ = []
-    for key in sorted({*theirs, *ours}, key=str):
-        a, b = theirs.get(key, {}), ours.get(key, {})
-        near = a.keys() == b.keys() and all(a[c] == b[c] if isinstance(a[c], (str, type(None))) else
-                                            a[c] == pytest.approx(b[c], rel=1e-12) for c in a)
-        if not near and key not in members:
-            differ.append(f"{key}: theirs {a}, ours {b}")
+    differ = [text for key, text in pods.unlike(theirs, ours) if key not in members]
     assert not differ, "\n".join(differ[:10])
     assert any(ours[key].get("spend") for key in members)  # LiteLLM finds no row for these, we do
-    exact(site, traffic.sent, 1e-12)
+    made = {key[1][0] for key in ours if key[0] == "LiteLLM_TeamMembership" and key[1][2] == "team-0"}
+    assert "user-1" not in made and bool(made) == (site.environment.name == "newest")
+    missed = [("member", "team-0", user) for user in traffic.cast.users if user not in made]
+    wrong = pods.differences(pods.expected(traffic.sent), site.totals(), 1e-12)
+    assert all(any(line.startswith(f"entity member ('team-0', '{user}')") for _, _, user in missed) for line in wrong), \
+        "\n".join(wrong[:10])
 
 
 def test_pods_are_refused_while_spendd_runs(site):

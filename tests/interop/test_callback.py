@@ -13,9 +13,11 @@ from test_adopt import QUICK, drained
 CALLBACK = os.path.join(ROOT, "packaging", "litellm", "spendd_callback.py")
 
 
-def watched(site, spendd, **environment):
+def watched(site, spendd, populate=True, **environment):
     """A pod with the callback registered; of its own, because the module keeps its handler."""
-    cast = pods.Cast(1).populate(site.postgres, site.database)
+    cast = pods.Cast(1)
+    if populate:
+        cast.populate(site.postgres, site.database)
     pod = site.pod(variables={"SPENDD_CALLBACK_TEST": "1"})
     pod.ask("watch", callback=CALLBACK, environment={
         "SPENDD_ENDPOINT": spendd.ingest, "SPENDD_SPILL_DIR": os.path.join(site.redis.dir, "spill"),
@@ -86,6 +88,57 @@ def test_38157_a_pod_that_leaves_loses_no_event(newest_site):
     wait_until(lambda: len(logs(site)) >= 41, 40, "41 rows", site.logs)
     after.close()
     assert len(logs(site)) == 41
+
+
+def test_34805_a_killed_pod_loses_no_event_that_was_in_a_file(newest_site):
+    """kill -9 of the gateway, which nobody can see coming (#40949); spendd is away."""
+    site = newest_site
+    spendd = site.spendd(**{**QUICK, "litellm.events": "logs"}).start(ready=("aggregator", "db_flusher"))
+    cast, pod = watched(site, spendd)
+    spendd.kill_all()
+    pod.ask("complete", count=40, key=cast.keys[0], user=cast.users[0], team=cast.teams[0])
+    wait_until(lambda: pod.ask("charged")["stats"].get("spilled", 0) >= 40, 40, "all events in files", site.logs)
+    pod.kill()
+    spendd.start(ready=("aggregator",))
+    _, after = watched(site, spendd, populate=False)
+    after.ask("complete", count=1, key=cast.keys[0], user=cast.users[0], team=cast.teams[0])
+    wait_until(lambda: len(logs(site)) >= 41 and after.ask("charged")["idle"], 60, "41 rows", site.logs)
+    assert len(logs(site)) == 41
+
+
+def test_21514_nothing_waits_and_memory_is_bounded(newest_site):
+    """spendd frozen: requests go on as before, none fails, and what they leave behind is in files (#22493: a list
+    of rows that grows until the pod is killed)."""
+    site = newest_site
+    spendd = site.spendd(**{**QUICK, "litellm.events": "logs", "supervisor.hang_ms": 600000})
+    spendd.start(ready=("aggregator", "db_flusher"))
+    cast, pod = watched(site, spendd, SPENDD_MEMORY_MAX_BYTES="600000")
+    who = {"key": cast.keys[0], "user": cast.users[0], "team": cast.teams[0]}
+    usual = pod.ask("complete", count=150, **who)
+    pid = spendd.pid("aggregator")
+    spendd.freeze("aggregator")
+    held, frozen = 0, 0.0
+    for _ in range(3):
+        frozen += pod.ask("complete", count=150, **who)
+        held = max(held, pod.ask("charged")["held"])
+        wait_until(lambda: pod.ask("charged")["held"] < 300000, 40, "events to be in files", site.logs)
+    assert 0 < held <= 600000 and frozen < 3 * 5 * usual + 10
+    spendd.thaw(pid)
+    done = settled(site, pod, 600, 600)
+    assert len(logs(site)) == 600 and not done["stats"].get("dropped") and not done["stats"].get("failed")
+
+
+def test_40100_streamed_calls_cost_something(newest_site):
+    """Spend of 0 for answers that are streamed: a row for each, with its cost."""
+    site = newest_site
+    spendd = site.spendd(**{**QUICK, "litellm.events": "logs"}).start(ready=("aggregator", "db_flusher"))
+    cast, pod = watched(site, spendd)
+    pod.ask("complete", count=20, key=cast.keys[0], user=cast.users[0], team=cast.teams[0], stream=True)
+    done = settled(site, pod, 20, 20)
+    rows = logs(site)
+    assert len(rows) == 20 and all(row[1] > 0 and row[7] > 0 for row in rows)
+    assert sum(row[1] for row in rows) == pytest.approx(sum(done["charged"]), rel=1e-9)
+    assert site.totals()[0]["key"] == {cast.keys[0]: pytest.approx(sum(done["charged"]), rel=1e-9)}
 
 
 def test_28376_response_id_used_again(newest_site):

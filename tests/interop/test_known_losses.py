@@ -81,6 +81,112 @@ def test_35531_dies_between_pop_and_commit(site):
     exact(site, traffic.sent)
 
 
+def lock(site, table):
+    """Somebody holds it."""
+    connection = site.postgres.connect(site.database)
+    connection.autocommit = False
+    connection.cursor().execute(f'lock table "{table}" in access exclusive mode')
+    return connection
+
+
+def test_34820_cancelled_between_pop_and_commit(site):
+    """A job that is cancelled (a worker that is recycled) forgets what it has popped: cancellation is no Exception."""
+    traffic = Traffic(site, fleet=[site.pod(drains=True)]).push(5)
+    twice = Twice(site, traffic)
+    held = lock(site, "LiteLLM_UserTable")
+    traffic.pods[0].ask("cancelled_tick")
+    held.rollback()
+    loses(site, traffic.pods[0], traffic.sent)
+    twice.again()
+    site.redis.client().delete(*pods.LOCKS)
+    held = lock(site, "LiteLLM_UserTable")
+    spendd = start(site, **{"supervisor.drain_ms": 1000})
+    wait_until(lambda: claims(site), 20, "a claim", site.logs)
+    spendd.stop()
+    held.rollback()
+    held.close()
+    spendd.start(ready=("db_flusher",))
+    drained(site)
+    exact(site, traffic.sent)
+
+
+def test_34887_deadlock_drops_the_category(site):
+    """A foreign transaction holds a row, and wants one that the flush holds: one of both is ended (#6895, #27989).
+    Where LiteLLM is the one, the oldest drops what it had popped; spendd counts it at the next try."""
+    traffic = Traffic(site, fleet=[site.pod(drains=True)])
+    rows = [{**row, "user": f"user-{n % 2}", "cost": 0.5} for n, row in enumerate(traffic.cast.requests(4))]
+    add = 'update "LiteLLM_UserTable" set spend = spend + 1 where user_id = %s'
+
+    def deadlocked(flush):
+        line = site.postgres.connect(site.database, options="-c deadlock_timeout=100s")
+        line.autocommit = False
+        line.cursor().execute(add, ("user-1",))
+        flush()
+        wait_until(lambda: site.query("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = %s",
+                                      (site.database,)), 20, "the flush to wait", site.logs)
+        line.cursor().execute(add, ("user-0",))  # comes back when the flush was ended
+        line.commit()
+        line.close()
+        for name in ("user-0", "user-1"):
+            site.query(add.replace("+", "-"), (name,))
+
+    traffic.pods[0].ask("requests", rows=rows)
+    traffic.pods[0].ask("push")
+    traffic.sent += rows
+    twice = Twice(site, traffic)
+    deadlocked(lambda: traffic.pods[0].send({"do": "tick"}))
+    traffic.pods[0].read()
+    loses(site, traffic.pods[0], traffic.sent)
+    twice.again()
+    start(site, **{"database.lock_ms": 20000})
+    held_by_us(site)
+    deadlocked(lambda: None)
+    drained(site)
+    exact(site, traffic.sent)
+
+
+def test_10393_tags_were_never_drained(site):
+    """The list of tags has been forgotten once, and has a job and a lock of its own since."""
+    traffic = Traffic(site, fleet=1).push(10)
+    start(site)
+    drained(site)
+    assert any(row["tags"] for row in traffic.sent) and site.redis.client().llen(pods.LISTS[-1]) == 0
+    assert site.query('select sum(api_requests) from "LiteLLM_DailyTagSpend"')[0][0] == sum(len(row["tags"]) for row in traffic.sent)
+    exact(site, traffic.sent)
+
+
+def test_10379_more_tokens_than_an_integer_holds(site):
+    """Days of more than 2^31 tokens, in one element and over several flushes."""
+    traffic = Traffic(site, fleet=1)
+    start(site)
+    for _ in range(2):
+        rows = [{**row, "prompt": 3_000_000_000, "user": "user-0"} for row in traffic.cast.requests(2)]
+        traffic.pods[0].ask("requests", rows=rows)
+        traffic.pods[0].ask("push")
+        traffic.sent += rows
+        drained(site)
+    assert site.query('select sum(prompt_tokens) from "LiteLLM_DailyUserSpend"')[0][0] == 12_000_000_000
+    exact(site, traffic.sent)
+
+
+def test_2814_totals_that_do_not_add_up(site):
+    """Keys, users, teams and days disagree with each other and with the provider's bill (#13280, #21023)."""
+    traffic = Traffic(site, awkward=True)
+    start(site)
+    for _ in range(3):
+        rows = [{**row, "user": row["user"] or "user-0", "team": row["team"] or "team-0"} for row in traffic.cast.requests(20)]
+        for pod in traffic.pods:
+            pod.ask("requests", rows=rows)
+            pod.ask("push")
+            traffic.sent += rows
+    drained(site)
+    bill = sum(row["cost"] for row in traffic.sent)
+    for table in ("LiteLLM_UserTable", "LiteLLM_VerificationToken", "LiteLLM_TeamTable", "LiteLLM_TeamMembership",
+                  "LiteLLM_DailyUserSpend", "LiteLLM_DailyTeamSpend"):
+        assert site.query(f'select sum(spend) from "{table}"')[0][0] == pytest.approx(bill, rel=1e-12), table
+    exact(site, traffic.sent, 1e-12)
+
+
 def test_29292_more_than_a_hundred_daily_rows(site):
     """Only the first hundred daily rows of a flush were written (#23452 before)."""
     traffic = Traffic(site, fleet=[site.pod(drains=True)], users=30, keys=20).push(260)

@@ -44,6 +44,8 @@ def _entity(category, version):
         columns.append("spend double precision NOT NULL DEFAULT 0.0")
     if category == "team_member" and version == NEWEST:
         columns.append("total_spend double precision NOT NULL DEFAULT 0.0")
+    if category == "team" and version == NEWEST:
+        columns.append("members_with_roles jsonb NOT NULL DEFAULT '{}'")
     if category == "key" and version != OLD:
         columns.append("last_active timestamp(3)")
     if category in STAMPED:
@@ -67,7 +69,8 @@ def _daily(category, version):
     columns += [f"{name} bigint NOT NULL DEFAULT 0" for name in COUNTERS]
     columns.append("spend double precision NOT NULL DEFAULT 0.0")
     if version == NEWEST:
-        columns.append("compression_saved_tokens bigint NOT NULL DEFAULT 0")
+        columns += [f"{name} bigint NOT NULL DEFAULT 0"
+                    for name in ("compression_saved_tokens", "total_response_time_ms", "timed_requests")]
         columns += [f"{name} double precision NOT NULL DEFAULT 0.0" for name in SAVINGS]
     columns += ["created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP", "updated_at timestamp(3) NOT NULL"]
     return (f'CREATE TABLE "{table}" ({", ".join(columns)});'
@@ -196,8 +199,9 @@ def days_of(events, endpoint=True):
     sums = {}
     for event in events:
         whose = [("user", event.get("user_id") or "")]
+        whose += [("team", event.get("team_id") or "")]  # days of no user and of no team are kept, as LiteLLM does it
         whose += [(category, ids[0]) for category, ids in named(event)
-                  if category in ("team", "organization", "end_user", "agent", "tag")]
+                  if category in ("organization", "end_user", "agent", "tag")]
         for category, who in whose:
             key = (category, who, event["start_time"][:10], event.get("api_key", ""), event.get("model", ""),
                    event.get("custom_llm_provider", ""), event.get("mcp_namespaced_tool_name", ""),

@@ -104,16 +104,23 @@ void adopt_end(struct flusher *f)
 
 void adopt_watch(struct flusher *f)
 {
-    int64_t oldest = 0;
+    int64_t oldest = 0, updates = 0, days = 0;
 
-    for (size_t i = 0; f->adopt != NULL && i < f->adopt->claims; i++) {
+    if (f->adopt == NULL)
+        return;
+    for (size_t i = 0; i < f->adopt->claims; i++) {
         const struct claim *claim = &f->adopt->claim[i];
         int64_t age = claim_there(claim) ? mono_ms_between(claim->since, mono_now()) : 0;
 
         oldest = age > oldest ? age : oldest;
+        if (claim->list == LITELLM_LIST_spend)
+            updates += (int64_t)claim->elements;
+        else if (claim->list != LITELLM_LIST_window)
+            days += (int64_t)claim->elements;
     }
-    if (f->adopt != NULL)
-        stats_set(harness_stats(f->harness), METRIC_litellm_oldest_claim_ms, oldest);
+    stats_set(harness_stats(f->harness), METRIC_litellm_oldest_claim_ms, oldest);
+    stats_set(harness_stats(f->harness), METRIC_litellm_update_claimed, updates);
+    stats_set(harness_stats(f->harness), METRIC_litellm_daily_claimed, days);
 }
 
 /* --- claiming -------------------------------------------------------------------------------------- */

@@ -163,6 +163,9 @@ int litellm_learn(struct layout *layout, const struct pg_answer *answer, struct 
         if (!table->there)
             note_missing(it, words->table);
     }
+    it->newer = it->table[LITELLM_team_member].total_spend &&
+                has_column(answer, litellm_words[LITELLM_team].table, "members_with_roles");
+    it->timed = it->table[LITELLM_ENTITIES + LITELLM_DAILY_user].extra[LITELLM_timed_requests];
     for (unsigned i = 0; i < LITELLM_LOG_COLUMNS; i++)
         it->log[i] = has_column(answer, "LiteLLM_SpendLogs", litellm_log_columns[i].name);
     return litellm_build(layout) || litellm_build_log(layout) ? err_set(err, "out of memory") : 0;

@@ -35,6 +35,8 @@ struct litellm_words { /* a row of litellm.def */
 struct litellm {
     char schema[64], quoted[132];
     bool full;             /* sums are made of events */
+    bool newer;            /* its writer makes rows of team members, and adds to members of organizations */
+    bool timed;            /* its days have columns for how long requests took */
     struct litellm_table table[LITELLM_TABLES];
     bool log[LITELLM_LOG_COLUMNS]; /* columns of SpendLogs that are there */
     struct text sql[LITELLM_TABLES][SQLS], log_create, log_insert, log_others;

@@ -61,6 +61,26 @@ static void target_name(struct text *to, const struct litellm *it, unsigned t)
 
 /* --- entities ------------------------------------------------------------------------------------- */
 
+/* Newer releases make the row of a member who stands in the team's own list.  The lock is the one that LiteLLM
+ * takes to change that list: nobody comes back who is being removed.  (jsonb_contains is the operator that has
+ * our placeholder in its name.) */
+static void absent_members(struct text *to, const struct litellm *it, const char *target, const char *from)
+{
+    text_format(to, " FROM %s s JOIN %s", from, it->quoted);
+    text_format(to, ".\"%s\" l ON l.team_id = s.id WHERE s.second <> '' AND ", litellm_words[LITELLM_team].table);
+    text_put(to, "jsonb_contains(l.members_with_roles, jsonb_build_array(jsonb_build_object('user_id', s.second))) ");
+    text_format(to, "AND NOT EXISTS (SELECT FROM %s t WHERE t.team_id = s.id AND t.user_id = s.second)", target);
+}
+
+static void make_members(struct text *to, const struct litellm *it, const char *target, const char *from)
+{
+    text_put(to, "SELECT pg_advisory_xact_lock(hashtext(id)) FROM (SELECT DISTINCT s.id COLLATE \"C\" AS id");
+    absent_members(to, it, target, from);
+    text_format(to, " ORDER BY 1) x; INSERT INTO %s (team_id, user_id) SELECT s.id, s.second", target);
+    absent_members(to, it, target, from);
+    text_put(to, " ON CONFLICT DO NOTHING; ");
+}
+
 static void match(struct text *to, const struct litellm_words *words)
 {
     text_format(to, "t.\"%s\" = s.id", words->id);
@@ -119,6 +139,8 @@ static void build_entity(const struct litellm *it, unsigned t, struct text sql[S
     if (words->upsert) {
         upsert_rows(&sql[SQL_MERGE], target, from, words);
     } else {
+        if (t == LITELLM_team_member && it->newer)
+            make_members(&sql[SQL_LOCK], it, target, from);
         lock_rows(&sql[SQL_LOCK], target, from, words);
         update_rows(&sql[SQL_MERGE], target, from, words, table);
     }

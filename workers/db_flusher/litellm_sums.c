@@ -196,8 +196,20 @@ static void day(struct target *to, enum litellm_daily which, struct slice who)
 
     to->day.text[LITELLM_WHO] = who;
     to->day.text[LITELLM_REQUEST_ID] = which == LITELLM_DAILY_tag ? to->event->request_id : (struct slice){"", 0};
-    if (tally && (who.length > 0 || which == LITELLM_DAILY_user))
+    if (tally && (who.length > 0 || which == LITELLM_DAILY_user || which == LITELLM_DAILY_team))
         to->failed |= add_day(tally, &to->day);
+}
+
+
+/* How long it took: of one that succeeded, and says so in time that a request may take. */
+static void time_of(struct litellm_day *day, const struct event *event)
+{
+    const uint64_t both = UINT64_C(1) << EVENT_start_time | UINT64_C(1) << EVENT_end_time;
+    int64_t ms = (event->end_time - event->start_time) / 1000;
+
+    day->extras = day->count[TALLY_SUCCESSFUL] && (event->present & both) == both && ms >= 0 && ms <= INT32_MAX;
+    day->extra[LITELLM_total_response_time_ms] = day->extras ? ms : 0;
+    day->extra[LITELLM_timed_requests] = day->extras;
 }
 
 static void day_of(struct litellm_day *day, const struct event *event, char date[16])
@@ -223,8 +235,8 @@ static void day_of(struct litellm_day *day, const struct event *event, char date
 }
 
 /* Whom LiteLLM's own writer would add it to: entities that are named (and the proxy's budget user), and
- * their days; the user's days also where there is no user, as "".  Two differences: LiteLLM leaves out days
- * of requests without model or key; we keep their money. */
+ * their days; those of users and teams also where there is none, as "".  Two differences: LiteLLM leaves out
+ * days of requests without model or key; we keep their money. */
 int litellm_fan_out(const struct layout *layout, struct tally *const table[LAYOUT_TABLES],
                     const struct event *event)
 {
@@ -234,6 +246,8 @@ int litellm_fan_out(const struct layout *layout, struct tally *const table[LAYOU
     char date[16];
 
     day_of(&to.day, event, date);
+    if (layout->litellm->timed)
+        time_of(&to.day, event);
     entity(&to, LITELLM_user, event->user_id, none);
     entity(&to, LITELLM_user, proxy, none);
     entity(&to, LITELLM_end_user, event->end_user, none);
@@ -242,6 +256,8 @@ int litellm_fan_out(const struct layout *layout, struct tally *const table[LAYOU
     if (event->user_id.length > 0)
         entity(&to, LITELLM_team_member, event->team_id, event->user_id);
     entity(&to, LITELLM_organization, event->organization_id, none);
+    if (layout->litellm->newer && event->user_id.length > 0)
+        entity(&to, LITELLM_organization_member, event->organization_id, event->user_id);
     entity(&to, LITELLM_agent, event->agent_id, none);
     day(&to, LITELLM_DAILY_user, event->user_id);
     day(&to, LITELLM_DAILY_team, event->team_id);

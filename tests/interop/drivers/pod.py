@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 import types
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -30,7 +31,7 @@ def count(frame, event, _):
     if event == "call":
         path = frame.f_code.co_filename
         at = path.find("/litellm/")
-        if at >= 0 and ("/proxy/db/" in path or "/caching/redis" in path):
+        if at >= 0 and ("/proxy/db/" in path or "/caching/redis" in path or "/litellm_logging" in path):
             name = path[at + 9:]
             calls[name] = calls.get(name, 0) + 1
 
@@ -145,8 +146,8 @@ class Pod:
         litellm.callbacks = [self.handler, Charge()]
         return True
 
-    async def do_complete(self, count, key, user, team, failures=0, ids=None):
-        """So many calls to a model that answers at once; the longest time that one took."""
+    async def do_complete(self, count, key, user, team, failures=0, stream=False):
+        """So many calls to a model that answers at once; the seconds that they took together."""
         import litellm
 
         async def one(number):
@@ -154,25 +155,41 @@ class Pod:
                         "user_api_key_team_id": team}
             answer = f"answer {number}" if number >= failures else Exception("the provider says no")
             try:
-                await litellm.acompletion(model="gpt-4o", mock_response=answer, metadata=metadata,
-                                          messages=[{"role": "user", "content": f"question {number}"}])
+                answered = await litellm.acompletion(
+                    model="gpt-4o", mock_response=answer, metadata=metadata, stream=stream,
+                    messages=[{"role": "user", "content": f"question {number}"}])
+                if stream:
+                    assert [part async for part in answered]
             except Exception:
                 if number >= failures:
                     raise
 
+        begin = time.monotonic()
+        await one(0)
         sys.setprofile(None)
-        for start in range(0, count, 50):
+        for start in range(1, count, 50):
             await asyncio.gather(*(one(number) for number in range(start, min(start + 50, count))))
-        return count
+        return time.monotonic() - begin
 
     async def do_charged(self):
-        return {"charged": self.charged, "stats": dict(self.handler.stats()), "idle": self.handler.sender is not None
-                and self.handler.sender.idle()}
+        sender = self.handler.sender
+        return {"charged": self.charged, "stats": dict(self.handler.stats()), "idle": sender is not None and sender.idle(),
+                "held": sender.queue_bytes + sender.flight_bytes if sender is not None else 0}
 
     async def do_leave(self):
         """What a proxy does last."""
         self.handler.close()
         return dict(self.handler.stats())
+
+    async def do_windows(self, rows):
+        """Increments of budget windows, as the proxy's cost callback queues them."""
+        from litellm.proxy.db.db_transaction_queue.window_spend_update_queue import build_window_spend_transaction
+
+        for row in rows:
+            times = {name: datetime.datetime.fromisoformat(row[name]) if row[name] else None
+                     for name in ("window_start", "started_at")}
+            await self.writer.window_spend_update_queue.add_update(build_window_spend_transaction(**{**row, **times}))
+        return len(rows)
 
     # --- the scheduler's jobs ---
     async def do_push(self):
@@ -188,6 +205,8 @@ class Pod:
         names = wanted.__wrapped__.__code__.co_varnames if hasattr(wanted, "__wrapped__") else wanted.__code__.co_varnames
         if "daily_tag_spend_update_queue" in names:  # newer builds push tags in a job of their own
             queues["daily_tag_spend_update_queue"] = writer.daily_tag_spend_update_queue
+        if "window_spend_update_queue" in names:
+            queues["window_spend_update_queue"] = writer.window_spend_update_queue
         await wanted(**queues)
         await self.push_tags()
         return True
@@ -205,6 +224,28 @@ class Pod:
         if tags is not None:
             await tags(prisma_client=self.client, n_retry_times=3, proxy_logging_obj=self.proxy)
         return {"failures": self.proxy.failures}
+
+    async def do_cancelled_tick(self):
+        """A tick that its scheduler gives up when the lists have been popped and nothing is committed."""
+        client, tick = self.redis.init_async_client(), asyncio.ensure_future(self.do_tick())
+        while await client.llen("litellm_spend_update_buffer"):
+            pass  # the tick goes on while Redis is asked
+        tick.cancel()
+        await asyncio.gather(tick, return_exceptions=True)
+        return True
+
+    async def do_drain(self):
+        """Ticks without a pause until no list has an element; how many, and the seconds that they took."""
+        from litellm import constants
+
+        lists = [getattr(constants, name) for name in dir(constants)
+                 if name.startswith("REDIS_") and name.endswith("SPEND_UPDATE_BUFFER_KEY") or name == "REDIS_UPDATE_BUFFER_KEY"]
+        client, ticks, begin = self.redis.init_async_client(), 0, time.monotonic()
+        sys.setprofile(None)
+        while any([await client.llen(name) for name in lists]):
+            await self.do_tick()
+            ticks += 1
+        return {"ticks": ticks, "seconds": time.monotonic() - begin, "failures": self.proxy.failures}
 
     async def do_lock(self, job="db_spend_update_job"):
         return bool(await self.writer.pod_lock_manager.acquire_lock(cronjob_id=job))
@@ -243,6 +284,7 @@ async def main():
             else:
                 sys.setprofile(count)
                 answer = {"ok": await getattr(pod, "do_" + name)(**command)}
+            answer["ran"] = sum(calls.values())
         except Exception as error:  # the test shall see it
             import traceback
 

@@ -6,6 +6,7 @@ equal statements goes out as one pipelined executemany: faster than Prisma's eng
 """
 import asyncio
 import contextlib
+import datetime
 import re
 import uuid
 
@@ -41,6 +42,11 @@ def plain(value):
     if hasattr(value, "tzinfo") and value.tzinfo is not None:
         return value.replace(tzinfo=None)
     return value
+
+
+def aware(value):
+    """Prisma takes a time without a zone for UTC."""
+    return value.replace(tzinfo=datetime.timezone.utc) if isinstance(value, datetime.datetime) and not value.tzinfo else value
 
 
 class Table:
@@ -97,6 +103,9 @@ class Batch:
     def add(self, sql, values):
         self.statements.append((sql, values))
 
+    def execute_raw(self, sql, *values):
+        self.add(sql, [aware(value) for value in values])
+
     async def run(self):
         while self.statements:
             sql, values = self.statements[0][0], []
@@ -130,11 +139,11 @@ class Transaction:
         await batch.run()
 
     async def execute_raw(self, sql, *values):
-        done = await self.connection.execute(sql, *values)
+        done = await self.connection.execute(sql, *map(aware, values))
         return int(done.rpartition(" ")[2]) if done.rpartition(" ")[2].isdigit() else 0
 
     async def query_raw(self, sql, *values):
-        return [dict(row) for row in await self.connection.fetch(sql, *values)]
+        return [dict(row) for row in await self.connection.fetch(sql, *map(aware, values))]
 
 
 class Database(Transaction):
@@ -148,6 +157,14 @@ class Database(Transaction):
         if self.connection is None or self.connection.is_closed():
             self.connection = await asyncpg.connect(self.url)
         return self.connection
+
+    async def execute_raw(self, sql, *values):
+        await self.open()
+        return await super().execute_raw(sql, *values)
+
+    async def query_raw(self, sql, *values):
+        await self.open()
+        return await super().query_raw(sql, *values)
 
     @contextlib.asynccontextmanager
     async def tx(self, **_):
