@@ -112,7 +112,7 @@ static bool is_bare(const struct json_tree *value)
 {
     char text[VALUE_TEXT_MAX];
 
-    if (value->kind != JSON_OBJECT || json_member(value, "known") == NULL || json_member(value, "known")->kind != JSON_TRUE)
+    if (value->kind != JSON_OBJECT || json_member(value, "known") == NULL)
         return false;
     value_text(value, text, sizeof text);
     return strcmp(text, "known") == 0;

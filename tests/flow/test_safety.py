@@ -18,11 +18,17 @@ import pytest
 from lib import processes
 from lib.daemon import BUILD, WORKERS, Spendd
 from lib.events import Generator
+from lib.poster import Web, ports
 from lib.producer import Asker
 from lib.waiting import SANITIZED, wait_until
 from lib.wire import ROOT
 
-REDIS_SECRET, DATABASE_SECRET = "r3d1s-K7Qx-s3cret", "p0stgr3s-W9Zt-s3cret"
+# What each secret setting holds in these tests; a word of base64 ends in '='.
+SECRETS = {
+    "redis.url": "r3d1s-K7Qx-s3cret", "database.url": "p0stgr3s-W9Zt-s3cret", "redis.sentinel_password": "s3ntin3l-Pq4v==",
+    "http.tokens": "t0k3n-Lm2x-p0st==", "http.status_token": "st4tus-Bn8r-t0k3n=",
+    "health.models[0].url": "m0del-Vx3k-k3y", "health.models[0].headers[0]": "h34der-Jd7w-k3y=",
+}
 
 
 def table(path, pattern):
@@ -36,9 +42,14 @@ def roster():
 
 
 def readers():
-    """secret setting -> workers that are given it"""
-    return {path: set(re.findall(r"FOR_(\w+)", row)) for path, row in
-            table("common/config/settings.def", r'^SECRET\(\w+, "([^"]+)",(.*)$')}
+    """secret setting -> workers that are given it; of a list of models its first place stands for all, of headers too"""
+    found = {path: set(re.findall(r"FOR_(\w+)", row)) for path, row in
+             table("common/config/settings.def", r'^(?:SECRET|LIST  )\(\w+, "([^"]+)",(.*)$')}
+    of_models = found.pop("health.models")
+    for field in table("common/config/models.def", r'^ *MODEL_SECRET\(n, \w+, "([^"]+)"'):
+        if not re.search(r"\[[1-9]\]", field):
+            found[f"health.models[0].{field}"] = of_models
+    return found
 
 
 def mode(path):
@@ -90,7 +101,7 @@ def test_no_core_and_no_eyes_of_others(place):
     for part in ("bin", "libexec"):
         shutil.copytree(os.path.join(BUILD, part), os.path.join(build, part))
     # Stores that nobody serves: what runs without them is enough to look at.
-    instance = Spendd(place.sub("n"), build=build, redis__url="unix:///nowhere/s", database__url="host=/nowhere")
+    instance = Spendd(place.sub("n"), build=build, **ports(redis__url="unix:///nowhere/s", database__url="host=/nowhere"))
     user = {}
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
@@ -103,9 +114,9 @@ def test_no_core_and_no_eyes_of_others(place):
                                             stderr=log, env={}, start_new_session=True, cwd=instance.dir, **user)
     instance._sessions.add(instance.process.pid)
     try:
-        instance.wait_ready("aggregator", "redis_writer", "health_checker", "control")
+        instance.wait_ready("aggregator", "redis_writer", "health_checker", "control", "gateway")
         pids = {worker: instance.pids(worker) for worker, core in roster().items() if core == "CORE_NEVER"}
-        assert sum(map(len, pids.values())) >= 4, pids
+        assert sum(map(len, pids.values())) >= 5, pids
         for pid in [instance.process.pid, *(pid for some in pids.values() for pid in some)]:
             assert core_limit(pid) == "0", processes.program(pid)
             # The kernel gives what is not dumpable to root, whoever it runs as.
@@ -151,41 +162,109 @@ def knows(pid, words):
     return found
 
 
+def armed(stack):
+    """An instance with every worker of the roster and every secret of the tables."""
+    assert readers().keys() == SECRETS.keys(), "a secret without a value here, or the other way round"
+    stack.redis.client().config_set("requirepass", SECRETS["redis.url"])
+    model = {"name": "m", "url": f"http://127.0.0.1:1/v1?key={SECRETS['health.models[0].url']}",
+             "headers": [f"Authorization: Basic {SECRETS['health.models[0].headers[0]']}"]}
+    settings = {"redis__url": "env:SPEND_REDIS", "database__url": "env:SPEND_DATABASE", "health__models": [model],
+                "redis__sentinel_password": SECRETS["redis.sentinel_password"], "http__tokens": SECRETS["http.tokens"],
+                "http__status_token": SECRETS["http.status_token"], "log__level": "debug"}
+    environment = {"SPEND_REDIS": f"unix://:{SECRETS['redis.url']}@{stack.redis.socket}?db=0", "SPEND_DATABASE":
+                   f"postgresql:///postgres?host={stack.postgres.dir}&user=spendd&password={SECRETS['database.url']}"}
+    instance = stack.spendd(environment=environment, **ports(**settings)).start(ready=roster())
+    # Everybody has done its work once.
+    events = list(Generator(2, "secrets").events(40))
+    with Asker(instance.ingest) as asker:
+        asker.events(events[:20])
+    assert Web(instance, token=SECRETS["http.tokens"]).post(events[20:])[0] == 200
+    assert Web(instance).post(events[20:])[0] == 401
+    wait_until(lambda: _count(stack) == 40, 20, "the events to be counted", [instance])
+    wait_until(lambda: "model_unhealthy" in instance.log_text(), 20, "the model to be asked", [instance])
+    return instance
+
+
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's shadow is terabytes to read")
 def test_credentials_are_only_where_they_are_needed(stack):
     if os.geteuid() != 0:
         pytest.skip("reading another process' memory needs root")
-    stack.redis.client().config_set("requirepass", REDIS_SECRET)
-    redis_url = f"unix://:{REDIS_SECRET}@{stack.redis.socket}?db=0"
-    database_url = f"postgresql:///postgres?host={stack.postgres.dir}&user=spendd&password={DATABASE_SECRET}"
-    instance = stack.spendd(redis__url="env:SPEND_REDIS", database__url="env:SPEND_DATABASE",
-                            environment={"SPEND_REDIS": redis_url, "SPEND_DATABASE": database_url}).start(ready=WORKERS)
-    with Asker(instance.ingest) as asker:  # everybody has done its work once
-        asker.events(list(Generator(2, "secrets").events(20)))
-    wait_until(lambda: _count(stack) == 20, 20, "the events to be counted", [instance])
-    instance.ctl("status")
-    secrets = {"redis.url": REDIS_SECRET.encode(), "database.url": DATABASE_SECRET.encode()}
+    instance = armed(stack)
     given = readers()
-    assert "aggregator" in roster() and "aggregator" not in given["redis.url"] | given["database.url"]
+    assert not given["redis.url"] & {"aggregator", "gateway"} and not given["database.url"] & {"aggregator", "gateway", "control"}
     seen = {}
     for worker in roster():
+        assert instance.pids(worker), f"{worker} is not looked at"
         for pid in instance.pids(worker):
             with open(f"/proc/{pid}/environ", "rb") as file:
                 assert file.read() == b"", f"{worker} has an environment"
-            forbidden = [secret for setting, secret in secrets.items() if worker not in given[setting]]
-            found = knows(pid, forbidden)
-            assert not found, f"{worker}: {found}"
-            seen[worker] = knows(pid, [secret for setting, secret in secrets.items() if worker in given[setting]])
+            # One reading of the memory: what is found is judged.
+            found = knows(pid, [secret.encode() for secret in SECRETS.values()])
+            forbidden = {where for setting, secret in SECRETS.items() if worker not in given[setting]
+                         for where in found if where.startswith(f"{secret} in ")}
+            assert not forbidden, f"{worker}: {forbidden}"
+            seen[worker] = found
     print(f"\n  looked into {sorted(seen)}; who needs them: {seen}")
     # The look itself can find something: who needs a secret has it in memory, and nowhere else.
-    assert f"{DATABASE_SECRET} in memory" in seen["db_flusher"] and f"{REDIS_SECRET} in memory" in seen["redis_writer"]
+    for setting, worker in (("database.url", "db_flusher"), ("redis.url", "redis_writer"), ("http.tokens", "gateway"),
+                            ("health.models[0].headers[0]", "health_checker")):
+        assert f"{SECRETS[setting]} in memory" in seen[worker], (setting, seen[worker])
     assert all("in memory" in where for worker in seen.values() for where in worker)
     with open(f"/proc/{instance.process.pid}/cmdline", "rb") as file:
         line = file.read()
-    assert not any(secret in line for secret in secrets.values())
-    said = instance.log_text() + instance.ctl("config").stdout + instance.ctl("status", "--json").stdout
-    assert REDIS_SECRET not in said and DATABASE_SECRET not in said
+    assert not any(secret.encode() in line for secret in SECRETS.values())
     assert instance.stop() == 0
+
+
+def said_by_everybody(stack, instance):
+    """{who: text}: every view of spendctl, every page, a reload that changes each secret, the bundle, the log at debug."""
+    said = {}
+    for word in ("status", "workers", "queues", "lock", "health", "fleet", "config", "stats", "version"):
+        for form in ((), ("--json",)):
+            done = instance.ctl(*form, word)
+            assert done.returncode == 0, (word, done)
+            said[f"{word} {form}"] = done.stdout
+    for path in [*table("workers/gateway/routes.def", r'^ROUTE\(GET, +"([^"]+)"'), "/nowhere"]:
+        for token in (None, SECRETS["http.status_token"]):
+            said[f"{path} {bool(token)}"] = Web(instance, token=token).ask("GET", path, face="status")[1].decode()
+    said["wrong token"] = str(Web(instance, token="x").post([{"request_id": "x", "spend": 1}])[1:])
+    before = dict(instance.settings)
+    model = before["health.models"][0]
+    instance.write_config(**{**{name: SECRETS[name] + "x" for name in before if name in SECRETS},
+                             "health.models": [{"name": "n", "url": model["url"] + "&more=1", "headers": model["headers"] * 2}],
+                             "redis.url": f"redis://:{SECRETS['redis.url']}-x@127.0.0.1:1/0",
+                             "database.url": f"host=h password = '{SECRETS['database.url']} y'"})
+    for words in (("reload", "--dry-run"), ("reload",)):
+        said[" ".join(words)] = (done := instance.ctl(*words)).stdout + done.stderr
+        assert "http.tokens" in said[" ".join(words)] and "redis.url" in said[" ".join(words)], done
+    instance.write_config(**before)
+    assert instance.ctl("reload").returncode == 0
+    for line in ("http: { tokens = \"%s\" };\nhttp", "redis: { url = \"%s\"; };\n", "nonsense = \"%s\";\n"):
+        with open(instance.config + ".bad", "w", encoding="ascii") as file:
+            file.write(line.replace("%s", SECRETS["http.tokens"] * (3 if "tokens" in line else 1)))
+        done = subprocess.run([instance.program(), "--check", "--config", instance.config + ".bad"], capture_output=True, text=True, check=False)
+        said["check " + line] = done.stdout + done.stderr
+    for word in ("--print-config", "--check"):
+        done = subprocess.run([instance.program(), word, "--config", instance.config], capture_output=True, text=True, check=True,
+                              env={**os.environ, **instance.environment})
+        said[word] = done.stdout + done.stderr
+    where = os.path.join(instance.dir, "bundle")
+    assert instance.ctl("support-bundle", where, "--log", instance.log).returncode == 0
+    for name in os.listdir(where):
+        with open(os.path.join(where, name), encoding="utf-8", errors="replace") as file:
+            said["bundle/" + name] = file.read()
+    return said
+
+
+def test_nobody_says_a_secret(stack):
+    instance = armed(stack)
+    said = said_by_everybody(stack, instance)
+    assert instance.stop() == 0
+    said["log"] = instance.log_text()
+    assert "***" in said["config ()"] and "***" in said["reload"] and len(said) > 40
+    bare = {setting: secret.rstrip("=") for setting, secret in SECRETS.items()}
+    leaks = {(who, setting) for who, text in said.items() for setting, secret in bare.items() if secret in text}
+    assert not leaks, leaks
 
 
 def _count(stack):

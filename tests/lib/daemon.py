@@ -49,23 +49,26 @@ QUICK = {
 
 
 def render(settings):
-    """{"a.b": 1} -> a libconfig file with groups."""
+    """{"a.b": 1} -> a libconfig file with groups; a list of dicts is a list of groups, of others an array."""
     groups = {}
     for path, value in settings.items():
         group, _, name = path.rpartition(".")
         groups.setdefault(group, {})[name] = value
 
-    def value_text(value):
+    def shown(value):
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, int):
             return f"{value}L" if abs(value) >= 2**31 else str(value)
-        if isinstance(value, list):  # of groups
-            return "(" + ", ".join("{ " + "".join(map(line, row, row.values())) + " }" for row in value) + ")"
+        if isinstance(value, dict):
+            return "{ " + " ".join(line(*pair).strip() for pair in value.items()) + " }"
+        if isinstance(value, list):  # of groups, or an array
+            inside = ", ".join(map(shown, value))
+            return f"({inside})" if value and isinstance(value[0], dict) or not value else f"[{inside}]"
         return json.dumps(str(value), ensure_ascii=False)
 
     def line(name, value):
-        return f"{name} = {value_text(value)};\n"
+        return f"{name} = {shown(value)};\n"
 
     text = "".join(line(name, value) for name, value in groups.pop("", {}).items())
     for group, rows in groups.items():
