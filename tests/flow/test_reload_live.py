@@ -13,6 +13,7 @@ import time
 import pytest
 
 from lib import conservation
+from lib.checkers import StubModels
 from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.impostor import Impostors
@@ -219,6 +220,128 @@ def ended(connection):
         return True
 
 
+# --- the health checker's ------------------------------------------------------------------------------------
+def shown(instance, kind, name, **wanted):
+    """Waits until the line of a model or a watch in `health` has these values."""
+    key = "model" if kind == "models" else "watch"
+
+    def look():
+        rows = instance.ask("health")[1].get(kind) or ()
+        row = next((row for row in rows if name in (row.get(key), row.get("name"))), None)
+        return row if row and all(row[field] == value for field, value in wanted.items()) else None
+
+    return wait_until(look, 30, f"{name} to be {wanted}", [instance])
+
+
+@pytest.fixture
+def stub():
+    made = StubModels()
+    yield made
+    made.close()
+
+
+def models_are(instance, stub, *names):
+    """A reload of the list; every row that changes is applied live."""
+    instance.write_config(health__models=[{"name": name, "url": stub.url(name), "timeout_ms": 60000} for name in names])
+    code, answer = instance.ask("reload")
+    assert code == 200 and {row["outcome"] for row in answer["settings"]} == {"applied live"}, answer
+    wait_until(lambda: [row["name"] for row in instance.ask("health")[1]["models"]] == list(names), 20, f"{names}", [instance])
+
+
+def grows(stub, name, by, stack):
+    calls = stub.count(name)
+    wait_until(lambda: stub.count(name) >= calls + by, 30, f"{by} more calls of {name}", stack.logs)
+
+
+def test_models_come_and_go(stack, stub):
+    """At once, as many as there may be in one reload: the round that is kept would have been good for a day."""
+    instance = stack.spendd(health__interval_s=86400, health__cache_ttl_s=604800).start(ready=("health_checker", "control"))
+    pid = instance.pid("health_checker")
+    models_are(instance, stub, "a")
+    shown(instance, "models", "a", healthy=True)
+    all_names = [f"m{number}" for number in range(31)] + ["a"]
+    models_are(instance, stub, *all_names)
+    shown(instance, "models", "m30", healthy=True)
+    assert stub.count("m30") == 1 and stub.count("a") == 2
+    models_are(instance, stub)
+    models_are(instance, stub, "m7")
+    assert instance.pid("health_checker") == pid
+
+
+def test_rounds_of_models(stack, stub):
+    """How often, how many at once, for how long kept and locked."""
+    instance = stack.spendd(health__interval_s=86400, health__cache_ttl_s=604800, health__lock_ttl_s=3600, health__concurrency=1,
+                            health__models=[{"name": name, "url": stub.url(name), "timeout_ms": 60000} for name in "ab"])
+    instance.start(ready=("health_checker", "control"))
+    client = stack.redis.client()
+    shown(instance, "models", "b", healthy=True)
+    assert client.pttl("{spendd}:health:round") > HOUR_MS
+    change(instance, health__interval_s=1)
+    grows(stub, "a", 2, stack)
+    change(instance, health__cache_ttl_s=50)
+    wait_until(lambda: 0 < client.pttl("{spendd}:health:round") <= 50000, 20, "a shorter life", [instance])
+    gate = stub.gate("a")
+    wait_until(lambda: client.pttl("{spendd}:health:lock") > 60000, 20, "a round that hangs", [instance])
+    change(instance, health__lock_ttl_s=7, health__concurrency=2)
+    gate.set()
+    grows(stub, "b", 1, stack)
+    stub.gate("a")
+    grows(stub, "b", 1, stack)  # beside the one that hangs
+    wait_until(lambda: 0 < client.pttl("{spendd}:health:lock") <= 7000, 20, "a shorter lock", [instance])
+
+
+def test_where_results_are_shared(stack, stub):
+    instance = stack.spendd(health__interval_s=1, health__on_redis_down="last_known", health__models=[{"name": "a", "url": stub.url("a")}])
+    instance.start(ready=("health_checker", "control"))
+    client = stack.redis.client()
+    shown(instance, "models", "a", healthy=True)
+    assert not client.exists("health_check_results")
+    change(instance, health__litellm_shared=True)
+    wait_until(lambda: client.exists("health_check_results"), 20, "LiteLLM's key", [instance])
+    change(instance, health__litellm_namespace="ns")
+    wait_until(lambda: client.exists("ns:health_check_results"), 20, "LiteLLM's key in its namespace", [instance])
+    stack.redis.stop()
+    wait_until(lambda: "models_redis_away" in instance.log_text(), 20, "Redis to be missed", [instance])
+    change(instance, health__on_redis_down="local")
+    grows(stub, "a", 2, stack)
+
+
+# What is over from 1 on, or would be; 0: off.
+WATCHED = dict(
+    watch__redis_clients_percent=1, watch__redis_rejected=1, watch__redis_connections_per_s=1, watch__redis_idle_clients=1,
+    watch__redis_evicted=1, watch__redis_eviction_policy=1, watch__redis_memory_percent=1, watch__redis_persistence=1,
+    watch__redis_replica=1, watch__database_connections_percent=1, watch__database_read_only=1, watch__database_replica=1,
+    watch__database_transaction_s=1, watch__host_files_percent=1, watch__host_spool_disk_percent=1)
+
+
+def test_what_is_watched(stack):
+    """Nothing is, and after a reload everything, with the thresholds that it brought."""
+    instance = stack.spendd(**{name: 0 for name in WATCHED}, watch__idle_client_s=86400, watch__client_list_s=86400)
+    instance.start(ready=("health_checker", "control"))
+    client = stack.redis.client()
+    names = [name.partition("__")[2] for name in WATCHED]
+    for name in names:
+        assert shown(instance, "stores", name, state="off")["threshold"] == 0
+    change(instance, **WATCHED)
+    for name in names:
+        wait_until(lambda: shown(instance, "stores", name, threshold=1)["state"] in ("ok", "over"), 20, f"{name} to be judged", [instance])
+    shown(instance, "stores", "host_files_percent", state="over")
+    shown(instance, "stores", "host_spool_disk_percent", state="over")
+    change(instance, watch__host_files_percent=1000)
+    shown(instance, "stores", "host_files_percent", state="ok", threshold=1000)
+
+    def lists():
+        return client.info("commandstats").get("cmdstat_client|list", {"calls": 0})["calls"]
+
+    change(instance, watch__client_list_s=1)
+    before = lists()
+    wait_until(lambda: lists() >= before + 2, 30, "the list of clients to be asked for again", [instance])
+    idle = stack.redis.client()
+    idle.ping()
+    change(instance, watch__idle_client_s=1)
+    shown(instance, "stores", "redis_idle_clients", state="over")
+
+
 # --- the table ---------------------------------------------------------------------------------------------
 EFFECTS = {
     "log.level": "test_reload.py::test_the_log_level_is_live",
@@ -257,16 +380,17 @@ EFFECTS = {
     "http.max_held_bytes": "test_http.py::test_bounds_change_while_it_runs",
     "http.request_ms": test_bounds_of_http,
     "http.keep_alive_ms": test_bounds_of_http,
-}
-# An effect test of their own is missing.  It shall get shorter.
-WITHOUT = {
-    "health.interval_s", "health.cache_ttl_s", "health.lock_ttl_s", "health.concurrency",
-    "health.on_redis_down", "health.litellm_shared", "health.litellm_namespace", "health.models",
-    "watch.redis_clients_percent", "watch.redis_rejected", "watch.redis_connections_per_s", "watch.redis_idle_clients",
-    "watch.redis_evicted", "watch.redis_eviction_policy", "watch.redis_memory_percent", "watch.redis_persistence",
-    "watch.redis_replica", "watch.database_connections_percent", "watch.database_read_only", "watch.database_replica",
-    "watch.database_transaction_s", "watch.host_files_percent", "watch.host_spool_disk_percent", "watch.idle_client_s",
-    "watch.client_list_s",
+    "health.interval_s": test_rounds_of_models,
+    "health.cache_ttl_s": test_rounds_of_models,
+    "health.lock_ttl_s": test_rounds_of_models,
+    "health.concurrency": test_rounds_of_models,
+    "health.on_redis_down": test_where_results_are_shared,
+    "health.litellm_shared": test_where_results_are_shared,
+    "health.litellm_namespace": test_where_results_are_shared,
+    "health.models": models_are,
+    "watch.idle_client_s": test_what_is_watched,
+    "watch.client_list_s": test_what_is_watched,
+    **{name.replace("__", "."): test_what_is_watched for name in WATCHED},
 }
 
 
@@ -285,12 +409,14 @@ def live():
 
 def test_every_live_setting_has_an_effect_that_is_tested():
     assert len(live()) > 20
-    assert set(live()) == EFFECTS.keys() | WITHOUT, "a LIVE row without a test of its effect, or a line here without a row"
-    assert not EFFECTS.keys() & WITHOUT
+    assert set(live()) == EFFECTS.keys(), "a LIVE row without a test of its effect, or a line here without a row"
 
 
 @pytest.mark.parametrize("setting", EFFECTS)
 def test_the_test_changes_the_setting(setting):
     """Named in the table is a test that writes it."""
     written = source(EFFECTS[setting])
+    if setting.startswith("watch.") and setting.replace(".", "__") in WATCHED:
+        assert "**WATCHED" in written
+        return
     assert setting.replace(".", "__") + "=" in written or f'"{setting.replace(".", "_")}":' in written

@@ -32,8 +32,8 @@ struct probe_redis {
     struct verdict verdict;
     struct figures figures;
     struct redis_counts counts; /* of the probe before */
-    mono_t list_due;
-    bool listed; /* once, so list_due means something */
+    bool listed; /* once: */
+    mono_t listed_at;
     int64_t idle_clients; /* when last listed */
     char addresses[sizeof ((struct figures *)0)->detail[0]];
     int64_t clients;
@@ -109,11 +109,11 @@ static void ask_clients(struct probe_redis *probe)
     if (probe->clients > CLIENTS_MAX) {
         probe->idle_clients = FIGURE_UNKNOWN;
         end_soon(probe);
-    } else if (probe->listed && !mono_reached(mono_now(), probe->list_due)) {
+    } else if (probe->listed && mono_ms_between(probe->listed_at, mono_now()) < every_ms) {
         end_soon(probe);
     } else {
         probe->listed = true;
-        probe->list_due = mono_after_ms(mono_now(), every_ms);
+        probe->listed_at = mono_now();
         redis_command(probe->redis, 2, list, NULL, on_clients, probe);
     }
 }
