@@ -2,16 +2,18 @@
 random moments, 210 kills in all, each with unacknowledged messages in flight.  Afterwards: what was
 acknowledged is what is counted, no id twice, all sums equal.
 
-A moment is "after so many more answers", never a pause.  Half of the flusher's kills happen while its
+A moment is "after so many more answers", never a pause.  A kill counts when messages had no answer right before it
+and right after it; another one is made in the place of one that does not count.  Half of the flusher's kills happen while its
 transaction is open: a foreign row lock holds it there, pg_stat_activity shows it while the flusher is stopped,
 and afterwards each of these very transactions is aborted and PostgreSQL's log shows its end.
 """
 import itertools
 import random
+import signal
 
 import pytest
 
-from lib import conservation
+from lib import conservation, processes
 from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.producer import Producer
@@ -38,6 +40,16 @@ class Load:
         wait_until(lambda: self.outcome.messages >= target and self.producer.in_flight() > 0, 40,
                    f"{target} answers (now {self.outcome.messages})", [self.producer, self.instance], look_s=0.002)
 
+    def strikes(self, kills, victim, most=12):
+        """That many kills of the process that victim() names, each at a random moment with messages in flight."""
+        while kills > 0:
+            pid = victim()
+            self.random_moment(most)
+            struck = processes.send(pid, signal.SIGKILL)
+            kills -= struck and self.producer.in_flight() > 0
+            wait_until(lambda: not processes.alive(pid), 10, f"{pid} to be gone", [self.instance])
+            yield pid
+
     def finish(self, stack):
         self.producer.finish_source()
         self.producer.wait(60, stack.logs)
@@ -52,18 +64,16 @@ def instance(stack):
 @pytest.mark.parametrize("worker", KILLS)
 def test_a_worker_is_killed(stack, instance, worker):
     load = Load(instance, worker)
-    for _ in range(KILLS[worker]):
-        load.random_moment()
-        instance.kill(worker)
+    for _ in load.strikes(KILLS[worker], lambda: instance.pid(worker)):
+        pass
     load.finish(stack)
     assert instance.running()
 
 
 def test_the_flusher_is_killed_at_any_moment(stack, instance):
     load = Load(instance, "flusher")
-    for _ in range(FLUSHER_KILLS // 2):
-        load.random_moment()
-        instance.kill("db_flusher")
+    for _ in load.strikes(FLUSHER_KILLS // 2, lambda: instance.pid("db_flusher")):
+        pass
     load.finish(stack)
 
 
@@ -74,14 +84,14 @@ ENDS = ("with an open transaction", "connection to client lost")
 
 
 def open_transaction(stack, instance):
-    """Stops the flusher within a transaction; (its backend, the transaction).  Stopped it cannot go on, and its
+    """Stops the flusher within a transaction; (flusher, its backend, the transaction).  Stopped it cannot go on, and its
     backend waits for us: what is seen after the stop is so at the kill."""
     while True:
         wait_until(lambda: stack.postgres.query(OPEN), 30, "a flush that waits for a row", stack.logs)
         flusher = instance.freeze("db_flusher")
         found = stack.postgres.query(OPEN)
         if len(found) == 1:
-            return found[0]
+            return flusher, *found[0]
         instance.thaw(flusher)  # its lock_timeout came first: the next attempt
 
 
@@ -97,13 +107,15 @@ def test_the_flusher_is_killed_within_its_transaction(stack, instance):
     foreign = stack.postgres.connect(application_name="test")
     foreign.autocommit = False
     killed = []
-    for _ in range(FLUSHER_KILLS // 2):
+
+    def within():
         # All teams locked: the next flush stops half way, its log rows and the ledger already written.
         foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
-        wait_until(lambda: stack.postgres.query(OPEN), 30, "a flush that waits for a row", stack.logs)
-        load.random_moment(3)
-        killed.append(open_transaction(stack, instance))
-        instance.kill("db_flusher")
+        flusher, pid, xid = open_transaction(stack, instance)
+        killed.append((pid, xid))
+        return flusher
+
+    for _ in load.strikes(FLUSHER_KILLS // 2, within, 3):
         foreign.rollback()
     foreign.close()
     load.finish(stack)
@@ -116,9 +128,8 @@ def test_the_flusher_is_killed_within_its_transaction(stack, instance):
 def test_the_supervisor_is_killed(stack, instance):
     """Its workers drain and leave by themselves; the next supervisor waits for them or takes over."""
     load = Load(instance, "supervisor")
-    for _ in range(SUPERVISOR_KILLS):
-        load.random_moment()
-        instance.kill_supervisor()
+    for _ in load.strikes(SUPERVISOR_KILLS, lambda: instance.process.pid):
+        instance.kill_supervisor()  # has happened: it is reaped
         instance.start(ready=())
     load.finish(stack)
 
@@ -127,6 +138,8 @@ def test_everything_is_killed_at_once(stack, instance):
     load = Load(instance, "all")
     for _ in range(KILLS_OF_ALL):
         load.random_moment()
+        instance.freeze("aggregator")  # what has no answer now has none when all are killed
+        wait_until(load.producer.in_flight, 20, "a message in flight", [load.producer, instance], look_s=0.002)
         instance.kill_all()
         instance.start(ready=())
     load.finish(stack)

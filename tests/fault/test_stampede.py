@@ -6,8 +6,9 @@ The bounds are computed from the settings (tests/fault/README.md has them for th
   first second    each of C connections tries at 0..first, 0..2 first, ...: log2(1 + 2000 / first) tries on average
   from then on    each tries at 0..max: 2000 / max a second on average; and the probes of N instances
 
-and four standard deviations for chance.  A second does not show whether they march in step: how uneven the tenths of
-a second are does.
+and four standard deviations for chance.  Over all the time that a store was away the same bounds hold, added up: a
+crowded machine can press attempts together in one second, and can make none besides.  A second does not show whether
+they march in step: how uneven the tenths of a second are does.
 """
 import collections
 import datetime
@@ -45,12 +46,18 @@ def probes():
     return INSTANCES * 1000 / (0.8 * PROBE_MS)
 
 
+RAMP = LINKS * math.log2(1 + 2000 / FIRST_MS)
 BOUND = {
     # A flusher that starts when its gate opens connects to both stores once: as often as probes pass.
-    "redis, lost": likely(LINKS * math.log2(1 + 2000 / FIRST_MS) + probes()),
+    "redis, lost": likely(RAMP + probes()),
     "redis, back": likely(LINKS * 2000 / MOST_MS + 2 * probes()),
     "postgres, lost": likely(probes()),  # and the one flusher that holds the lock
     "postgres, back": likely(2 * probes()),
+}
+# In all, while they are away for so many seconds.
+AWAY = {
+    "redis": lambda seconds: likely(RAMP + seconds * (LINKS * 2000 / MOST_MS + probes())),
+    "postgres": lambda seconds: likely(seconds * probes()),
 }
 # What an instance waits for at most: one pause, and one connect that the store is slow to take.
 WAIT_S = {
@@ -100,6 +107,8 @@ def test_fifty_instances_lose_both_stores_and_get_them_back(place):
     reached = lost + 2 * MOST_MS / 1000
     wait_until(lambda: proxies["redis"].attempts[-1] > reached + 2 * MOST_MS / 1000, 60, "the longest pauses", logs, look_s=0.1)
     waves = unevenness([at for at in list(proxies["redis"].attempts) if at > reached])
+    away = time.monotonic() - lost
+    attempts = {name: [at for at in list(proxy.attempts) if at >= lost] for name, proxy in proxies.items()}
 
     back, clock = time.monotonic(), time.time()
     for proxy in proxies.values():
@@ -115,6 +124,8 @@ def test_fifty_instances_lose_both_stores_and_get_them_back(place):
             for what, since in (("lost", lost), ("back", back))}
     for name, most in peak.items():
         print(f"\n  {name}: at most {most} attempts in a second, bound {BOUND[name]:.0f}", end="")
+    for name, times in attempts.items():
+        print(f"\n  {name}: {len(times)} attempts in {away:.1f} s away, bound {AWAY[name](away):.0f}", end="")
     print(f"\n  redis, away: unevenness {waves:.1f}", end="")
     print("\n  " + ", ".join(f"{name} {seconds:.2f} s after the stores were back, stated {WAIT_S[name]:.1f}"
                              for name, seconds in took.items()))
@@ -123,6 +134,8 @@ def test_fifty_instances_lose_both_stores_and_get_them_back(place):
     conservation.assert_conserved(stack.postgres, outcome, logs=logs)
     for name, most in peak.items():
         assert most <= patient(BOUND[name]), name  # what a crowded machine held up for a second comes in one
+    for name, times in attempts.items():
+        assert len(times) <= AWAY[name](away), (name, len(times))
     assert waves < 8, "they come in waves"
     for name, seconds in took.items():
         assert seconds <= patient(WAIT_S[name] + SLACK_S), name

@@ -1,7 +1,9 @@
 """The store matrix: Redis and PostgreSQL down, dying, frozen, emptied, evicted, full; ingest acknowledges
 throughout and the books are right afterwards.
 """
+import itertools
 import random
+import time
 
 import pytest
 import redis as redis_client
@@ -14,6 +16,7 @@ from lib.waiting import wait_until
 from lib.wire import Queue
 
 SEED = 815
+HANG_S = 4  # twenty beats, so that it tells a loop that blocks from a machine that is busy
 
 
 def load(instance, name, count=None, rate=40, shape=8, **more):
@@ -176,15 +179,20 @@ def test_one_key_alone_is_deleted(stack, gone):
 
 
 def test_evicted_under_allkeys_lru(place):
-    """A Redis that forgets when it is full: somebody else fills it, our keys go."""
+    """A Redis that forgets when it is full: somebody else fills it until our own keys have gone five times.  (Each time
+    the state has a new generation.)"""
     stack = Stack(place, redis=place.redis(maxmemory="6mb", maxmemory_policy="allkeys-lru")).start()
     instance = stack.spendd(flush__ms=300, seal__ms=50).start(ready=WORKERS)
-    queue = queue_of(stack)
+    queue, generations, others = queue_of(stack), set(), itertools.count()
     producer = load(instance, "lru")
-    for round_ in range(12):
-        more_answers(producer, 5, instance)
-        for n in range(1200):
-            queue.client.set(f"other:{round_}:{n}", "x" * 8000)
+
+    def fill():
+        for _ in range(400):
+            queue.client.set(f"other:{next(others)}", "x" * 8000)
+        generations.add(queue.client.hget(queue.key("meta"), "generation"))
+        return len(generations - {None}) > 5
+
+    wait_until(fill, 60, "our keys to be evicted", stack.logs)
     assert queue.client.info("stats")["evicted_keys"] > 0
     finish(stack, producer)
     stack.close()
@@ -259,16 +267,16 @@ def test_a_newer_envelope_waits_aside_and_blocks_nobody(stack):
 # --- frozen -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", ["redis", "postgres"])
 def test_a_frozen_store_kills_nobody(stack, which):
-    """SIGSTOP for three times the hang limit: no worker dies, status answers, ingest acknowledges.  (A limit of
-    twenty beats, so that it tells a loop that blocks from a machine that is busy.)"""
-    instance = stack.spendd(supervisor__hang_ms=4000, database__socket_timeout_ms=1500, database__statement_ms=2000).start(ready=WORKERS)
+    """SIGSTOP for three times the hang limit: no worker dies, status answers, ingest acknowledges."""
+    instance = stack.spendd(supervisor__hang_ms=HANG_S * 1000, database__socket_timeout_ms=1500, database__statement_ms=2000).start(ready=WORKERS)
     producer = load(instance, f"frozen{which}", rate=20)
     more_answers(producer, 10, instance)
     before = {worker: instance.pid(worker) for worker in WORKERS}
     server = getattr(stack, which)
     server.freeze()
-    for _ in range(12):  # 20 messages a second: one second each
-        more_answers(producer, 20, instance)
+    end = time.monotonic() + 3 * HANG_S
+    while time.monotonic() < end:
+        more_answers(producer, 10, instance)
         status = instance.status()
         assert status, f"no status while {which} is frozen\n{instance.tail()}"
     alive = {worker: instance.pid(worker) for worker in WORKERS if instance.pids(worker)}

@@ -13,40 +13,62 @@ from lib.producer import Outcome, Producer
 from lib.waiting import wait_until
 from lib.wire import LightPusher, Queue
 
-WAITS = """select count(*) from pg_stat_activity where xact_start is not null and application_name <> 'test'
-           and pid <> pg_backend_pid() and wait_event_type = 'Lock'"""
+# Backends of flushers that have written in a transaction, and wait for a row that the test holds.
+WAITS = """select pid, backend_xid::text from pg_stat_activity where backend_xid is not null
+           and application_name like 'spendd%' and wait_event_type = 'Lock'"""
 
 
-def holder(stack):
-    return Queue(stack.redis.client()).lock_holder()
+def asleep_within(stack, instances):
+    """Stops the flusher that holds the lock, within its transaction; (instance, flusher, transaction)."""
+    queue = Queue(stack.redis.client())
+
+    def holder():
+        name = (queue.lock_holder() or b"").decode().partition(":")[0]
+        return next((each for each in instances if each.settings["instance"] == name), None)
+
+    def asleep():
+        having = holder()
+        if having is None or not stack.postgres.query(WAITS):
+            return None
+        flusher = having.freeze("db_flusher")
+        found = stack.postgres.query(WAITS)
+        if len(found) == 1 and holder() is having:  # stopped it cannot go on: what waits will not commit
+            return having, flusher, *found[0]
+        having.thaw(flusher)
+        return None
+
+    return wait_until(asleep, 30, "a flush that waits for a row", stack.logs)
 
 
 def test_the_lock_holder_sleeps_through_its_lease(stack):
-    """SIGSTOP within its transaction; the others go on; SIGCONT: what it did counts once or not at all."""
-    instances = [stack.spendd(database__lock_ms=3000).start(ready=WORKERS) for _ in range(3)]
+    """SIGSTOP within its transaction; the others go on, for its lease is over; SIGCONT: it has lost that transaction, and
+    what was in it counts once."""
+    instances = [stack.spendd(instance=f"sleeper{n}", database__lock_ms=3000, database__socket_timeout_ms=2000).start(
+        ready=WORKERS) for n in range(3)]
     outcome = Outcome()
     producers = [Producer(instance.ingest, batches(Generator(41, f"sleep{n}").events(10**9), 6), outcome, rate=20).start()
                  for n, instance in enumerate(instances)]
     wait_until(lambda: conservation.settled(stack.postgres, 30), 30, "the first events", stack.logs)
     foreign = stack.postgres.connect(application_name="test")
     foreign.autocommit = False
+    transactions = []
     for _ in range(5):
         foreign.cursor().execute("select 1 from spendd.spend where entity_type = 'team' for update")
-        having = wait_until(lambda: stack.postgres.one(WAITS) and holder(stack) and [each for each in instances if holds(each)], 30,
-                            "a flush that waits for a row", stack.logs)
-        asleep = [(instance, instance.freeze("db_flusher")) for instance in having]
-        before = stack.postgres.one("select count(*) from spendd.spend_log")
+        instance, flusher, pid, xid = asleep_within(stack, instances)
         foreign.rollback()
+        before = stack.postgres.one("select count(*) from spendd.spend_log")
         wait_until(lambda: stack.postgres.one("select count(*) from spendd.spend_log") > before + 40, 40,
                    "the others to go on", stack.logs)
-        for instance, pid in asleep:
-            instance.thaw(pid)
+        instance.thaw(flusher)
+        transactions.append((pid, xid))
     foreign.close()
     for producer in producers:
         producer.finish_source()
     for producer in producers:
         producer.wait(40, stack.logs)
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
+    for pid, xid in transactions:
+        assert stack.postgres.one("select pg_xact_status(%s::xid8)", (xid,)) == "aborted", f"{xid} of backend {pid}"
 
 
 def holds(instance):

@@ -43,6 +43,9 @@ def waiting_for_lock(bench):
     return bench.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spendd db_flusher' AND wait_event_type = 'Lock'")
 
 
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spendd db_flusher'"
+
+
 @pytest.mark.parametrize("step", ["claimed", "in the transaction", "committed"])
 def test_killed_between_the_steps(bench, step):
     """Killed behind each step of a claim: the next one finds it, and does what PostgreSQL says."""
@@ -61,13 +64,21 @@ def test_killed_between_the_steps(bench, step):
         bench.client.client_pause(60000, all=False)  # writes: reading goes on
         shard.release()
         wait_until(lambda: bench.sql("SELECT count(*) FROM spendd.claim"), 20, "the commit", [flusher])
-    assert left(bench.client)[1] > 0
+    claims = left(bench.client)[1]
+    assert claims > 0
     flusher.kill()
     if lock:
-        lock.release()  # what it had sent already the server still does, its COMMIT included: both ends are right
+        # Its session is ended where it waits: what it had sent already the server might still do.
+        bench.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spendd db_flusher'")
+        wait_until(lambda: not bench.sql(SESSIONS), 20, "its session to end", [bench.pg])
+        lock.release()
+        assert bench.sql("SELECT count(*) FROM spendd.claim") == 0
     else:
         bench.client.client_unpause()
-    settled(bench.client, [adopter(bench)])
+    successor = adopter(bench)
+    settled(bench.client, [successor])
+    found, counted_before = (successor.metric(f"litellm_claims_{what}_total") for what in ("resumed", "discarded"))
+    assert found == claims and (counted_before > 0) == (lock is None), (found, claims, counted_before)
     books.check(bench.pg)
 
 

@@ -38,6 +38,15 @@ MUTANTS = {
 }
 
 
+def planted():
+    """Names that stand in the sources, and names that the README's table has."""
+    found = subprocess.run(["git", "grep", "-ohwE", "MUTANT_[A-Z_]+", "--", "*.c", "*.h", "*.def"], cwd=ROOT,
+                           capture_output=True, text=True, check=True).stdout.split()
+    with open(os.path.join(ROOT, "tests/mutants/README.md"), encoding="utf-8") as paper:
+        rows = re.findall(r"^\| ([A-Z_]+) \|", paper.read(), re.M)
+    return {name.removeprefix("MUTANT_") for name in found}, set(rows)
+
+
 def sources_of(name):
     found = subprocess.run(["git", "grep", "-lwE", f"MUTANT_{name}", "--", "*.c", "*.h", "*.def"], cwd=ROOT,
                            capture_output=True, text=True, check=False).stdout.split()
@@ -104,6 +113,10 @@ def judge(name):
 
 def main(names):
     names, begin = names or list(MUTANTS), time.monotonic()
+    for where, there in zip(("the sources", "tests/mutants/README.md"), planted()):
+        if there != set(MUTANTS):
+            print(f"{where} and the table of mutants differ: {', '.join(sorted(there ^ set(MUTANTS)))}")
+            return 1
     tests = sorted({MUTANTS[name][0] for name in names})
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for test, (code, output) in zip(tests, pool.map(lambda test: run(test, RELEASE), tests)):
