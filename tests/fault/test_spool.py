@@ -178,6 +178,7 @@ def test_an_open_segment_with_a_torn_tail(stack, instance):
         finish(load(instance, f"torn{round_}", outcome, count=40, rate=None), stack)
         instance.kill_all()
         newest = max(segments(instance.spool), key=os.path.getmtime)
+        assert os.path.basename(newest).startswith("open-")
         tail = [rng.randbytes(rng.randint(1, 300)), struct.pack("<II", 500, 1) + b"x" * 100, bytes(4096), b"\xff" * 8][round_ % 4]
         with open(newest, "ab") as file:
             file.write(tail)
@@ -214,7 +215,6 @@ def test_a_corrupt_sealed_segment_is_quarantined(stack, instance):
     again = Producer(instance.ingest, batches(Generator(31, "corrupt").events(400), 20), resend_s=60).start().wait(90, stack.logs)
     assert again.accepted + again.duplicate == 400
     assert instance.stop() == 0
-    print("accepted again", again.accepted, "hurt", len(hurt))
     conserved(stack, outcome)
     assert "quarantine" in instance.log_text().lower()
 

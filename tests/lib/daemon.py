@@ -195,11 +195,13 @@ class Spendd:
         self.process.wait()
 
     def kill_all(self):
-        """Everything at once: the supervisor is stopped first, so that it starts nobody in between."""
+        """Everything at once: the supervisor is stopped first, so that it starts nobody in between, and dies last, so
+        that no worker hears of its death and begins to drain."""
         if self.running():
             processes.freeze(self.process.pid)
         for pid in self.members():
-            processes.send(pid, signal.SIGKILL)
+            if self.process is None or pid != self.process.pid:
+                processes.send(pid, signal.SIGKILL)
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -15,8 +15,11 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+from lib.waiting import patient  # noqa: E402
+
 RELEASE = os.path.join(ROOT, "build", "release")
-TEST_SECONDS = 150
+TEST_SECONDS = 150  # of a machine that has nothing else to do
 CUSTODY = "tests/mutants/test_custody.py::"
 
 # name -> (test, what the failure must say)
@@ -24,7 +27,7 @@ MUTANTS = {
     "ACK_BEFORE_SYNC": ("tests/fault/test_bounds.py::test_no_ack_before_a_slow_disk_has_it", r"an acknowledgement after 0\.\d+ s"),
     "DUP_ACK_EARLY": ("tests/fault/test_bounds.py::test_no_ack_before_a_slow_disk_has_it", r"before its first copy was durable"),
     "NAK_KEEPS_ID": (CUSTODY + "test_a_refused_event_may_come_again", r"taken for a duplicate"),
-    "NO_TORN_CUT": ("tests/fault/test_spool.py::test_an_open_segment_with_a_torn_tail", r"acknowledged and is not counted|not conserved"),
+    "NO_TORN_CUT": (CUSTODY + "test_a_torn_tail_takes_no_record_with_it", r"went with the torn tail"),
     "DELETE_ON_PUSH": (CUSTODY + "test_a_pushed_segment_stays", r"its segment is gone"),
     "NO_REPUSH": (CUSTODY + "test_what_redis_lost_is_pushed_again", r"in vain for the batch to be pushed again"),
     "REMOVE_BY_COUNT": (CUSTODY + "test_removal_is_by_identity", r"removed what nobody named"),
@@ -85,12 +88,13 @@ def build(name, target):
 def run(test, directory, mutant=""):
     environment = {**os.environ, "SPENDD_BUILD_DIR": os.path.relpath(directory, ROOT), "SPENDD_MUTANT": mutant,
                    "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    limit = patient(TEST_SECONDS)
     try:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test], cwd=ROOT,
-                              env=environment, capture_output=True, text=True, check=False, timeout=TEST_SECONDS)
+                              env=environment, capture_output=True, text=True, check=False, timeout=limit)
         return done.returncode, done.stdout
     except subprocess.TimeoutExpired as late:
-        return 2, f"took longer than {TEST_SECONDS} s\n{(late.stdout or b'').decode()}"
+        return 2, f"took longer than {limit:.0f} s\n{(late.stdout or b'').decode()}"
 
 
 def judge(name):

@@ -61,7 +61,22 @@ def test_what_redis_lost_is_pushed_again(away):
     send_one(instance, "lost")
     queued(queue, 1, instance, "the batch in Redis")
     queue.client.flushall()
-    queued(queue, 1, instance, "the batch to be pushed again")
+    wait_until(lambda: queue.client.llen(queue.key("queue")) >= 1, 8, "the batch to be pushed again", [instance])
+
+
+def test_a_torn_tail_takes_no_record_with_it(place):
+    made = Stack(place)
+    instance = made.spendd(seal__ms=60000).start()
+    send_one(instance, "torn")
+    instance.kill_all()
+    (segment,) = [os.path.join(directory, name) for directory, _, files in os.walk(instance.spool) for name in files
+                  if name.startswith("open-")]
+    with open(segment, "ab") as file:
+        file.write(b"half a record")
+    instance.start(ready=("aggregator", "control"))  # it has looked at what its predecessor left
+    found = instance.status()["spool"]["unapplied_segments"]
+    made.close()
+    assert found == 1, f"{found} sealed segments: an acknowledged event went with the torn tail"
 
 
 def test_removal_is_by_identity(place):
