@@ -173,15 +173,26 @@ static size_t print_lines(FILE *to, const struct json_tree *object, const char *
     return widest;
 }
 
+/* A table that stands alone needs no name; beside others, what is a pause and what a worker must be said. */
 static void print_tables(FILE *to, const struct json_tree *tree, bool apart)
 {
+    unsigned tables = apart;
+    char name[LABEL_MAX];
+
+    for (const struct json_tree *value = tree->first; value != NULL; value = value->next)
+        tables += is_table(value);
     for (const struct json_tree *value = tree->first; value != NULL; value = value->next) {
         if (!is_table(value))
             continue;
         if (apart)
             fputc('\n', to);
-        output_table(to, value);
         apart = true;
+        label_text(value->key, name, sizeof name);
+        if (tables > 1) {
+            output_escaped(to, name);
+            fputs(":\n", to);
+        }
+        output_table(to, value);
     }
 }
 

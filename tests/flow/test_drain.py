@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib import conservation
+from lib import conservation, elements
 from lib.daemon import BUILD, WORKERS
 from lib.events import Generator, batches
 from lib.operator import Question, order
@@ -179,6 +179,35 @@ def test_a_new_build_waits_for_the_old_one_to_drain(stack):
     outcome = producer.wait(30, stack.logs)
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
     assert not lines(new, "worker_refused") and lines(old, "drain_done")
+
+
+def test_a_new_build_beside_one_that_adopts(stack):
+    """LiteLLM's lists, while pods push into them: the old one gives the pod locks back, the new one takes them; each
+    element is counted once, and no claim is left."""
+    elements.make_tables(stack.postgres)
+    adopt = {"database__layout": "litellm", "litellm__adopt": True, "litellm__drain_ms": 50, "litellm__lock_ttl_ms": 20000,
+             "litellm__lock_poll_ms": 20, "supervisor__drain_ms": 20000}
+    client, books = stack.redis.client(), elements.Books(9)
+    old = stack.spendd(**adopt).start(ready=WORKERS)
+    wait_until(lambda: old.status()["litellm"]["held_here"], 20, "the pod locks", [old])
+    new = stack.spendd(build=another_build(stack.place), runtime_dir=old.run, spool__dir=old.spool, **adopt)
+    new.run, new.spool = old.run, old.spool
+    books.push(client, 5)
+    frozen = old.freeze("redis_writer")
+    old.process.send_signal(signal.SIGTERM)
+    new.start(ready=())
+    wait_until(lambda: lines(new, "lock_waiting"), 10, "the new one to wait", stack.logs)
+    books.push(client, 5)  # the old flusher's turn to leave comes after the writer's
+    old.thaw(frozen)
+    assert old.process.wait(patient(20)) == 0
+    books.push(client, 5)
+    new.wait_ready(*WORKERS)
+    # Given back, not run out: a lease is twenty seconds.
+    wait_until(lambda: new.status()["litellm"]["held_here"], 15, "the pod locks in new hands", [new])
+    elements.settled(client, [new])
+    books.check(stack.postgres)
+    assert new.ask("version")[1]["build"].endswith("beef") and not client.keys("*:spendd:claim")
+    assert new.stop() == 0 and not any(client.exists(lock) for lock in elements.LOCKS)
 
 
 def test_a_new_build_on_the_same_spool_elsewhere_waits_for_the_lane(stack):

@@ -88,6 +88,7 @@ static void whole_answer(void **state)
                               "gate database  open yes\n"
                               "queue          unknown: frozen\n"
                               "\n"
+                              "workers:\n"
                               "NAME     SINCE\n"
                               "control  5 ms\n"
                               "x        -\n");
@@ -108,6 +109,7 @@ static void fits_the_screen(void **state)
                         "events  accepted 1234567890, duplicate 1234567890, rejected 1234567890,\n"
                         "        counted 1234567890\n"
                         "\n"
+                        "workers:\n"
                         "NAME          STATUS                                            WHY     RESTARTS\n"
                         "redis_writer                                                    -       0\n"
                         "  status redis up, generation 42, queue 123456789 bytes, and so on until the end\n"
