@@ -244,3 +244,23 @@ def test_drain_leaves_nothing(bench):
     assert flusher.drain() == 0
     bench.check(by_id(events))
     assert bench.client.get(bench.queue.key("lock")) is None
+
+
+def test_what_is_published_of_old_epochs_leaves_redis(bench):
+    """Each start of an aggregator makes an epoch.  A pod that comes back later still, and pushes again: counted once."""
+    old, young, events = wire.uuid7(), wire.uuid7(), generated(40)
+    flusher = bench.ready(flush_audit_ms=200)
+    bench.push(*envelopes(events[:20], 10, epoch=old), *envelopes(events[20:], 10, epoch=young))
+    bench.settle()
+    key = bench.queue.key("applied")
+    bench.sql("update spendd.ledger set updated_at = now() - interval '9 days' where epoch = %s", [old])
+
+    def gone():
+        return [epoch.decode() for epoch in bench.client.hkeys(key)] == [young]
+
+    wait_until(gone, 20, "the old epoch to leave", [flusher])
+    skipped = flusher.metric("batches_skipped_total")
+    bench.push(*envelopes(events[:20], 10, epoch=old))
+    wait_until(lambda: flusher.metric("batches_skipped_total") >= skipped + 2 and bench.empty() and gone(), 20, "both to be skipped",
+               [flusher])
+    bench.check(by_id(events))

@@ -18,6 +18,7 @@ custody() {
     holds $c fence-two-calls-F1 -DFAULTS=1 -DFENCE -DPUBLISH_THEN_TRIM
     holds $c stale-F1 -DFAULTS=1 -DSTALE=1
     holds $c evict-probe-F1 -DFAULTS=1 -DEVICT=1 -DPROBE=1 -DSPONT=1 -DFENCE
+    holds $c forget-probe-F1 -DFAULTS=1 -DFORGET=1 -DPROBE=1 -DFENCE
     holds $c rollback-seal-id-F1 -DFAULTS=1 -DROLLBACK=1 -DSEALID -DARBITER
     holds $c pgback-keep-fence-F0 -DFAULTS=0 -DPGBACK=1 -DKEEP -DFENCE
     found NoDouble $c M1-no-ledger-check -DFAULTS=2 -DNO_LEDGER
@@ -37,6 +38,7 @@ custody() {
     found NoStuck  $c M15-published-range-overwritten-by-older -DFAULTS=2 -DPUB_OVERWRITE
     found NoStuck  $c M16-generation-read-after-first-push -DFAULTS=1 -DFENCE -DGEN_READ_LATE
     found NoStuck  $c M17-list-evicted-no-probe -DFAULTS=2 -DEVICT=1 -DWIPE=0
+    found NoStuck  $c M42-published-forgotten-no-probe -DFAULTS=1 -DFORGET=1 -DFENCE
     found NoLoss   $c M18-pg-loses-commits-segments-gone -DFAULTS=1 -DPGBACK=1 -DLOSS_ONLY
     found NoLoss   $c M19-pg-loses-commits-kept-no-fence -DFAULTS=1 -DPGBACK=1 -DKEEP
     found NoStuck  $c M20-pg-loses-commits-kept-no-new-generation -DFAULTS=1 -DPGBACK=1 -DKEEP -DFENCE -DKEEP_NO_GEN

@@ -35,6 +35,7 @@ static int take_rows(struct flush *flush, const struct pg_answer *answer)
             return flush_stop(flush, FLUSH_STAND_DOWN, "a ledger row that was not asked for");
         }
         epoch->version = strtoll(pg_value(answer, row, 1), NULL, 10);
+        epoch->old = answer->columns > 3 && pg_value(answer, row, 3)[0] == 't';
         free(epoch->applied);
         epoch->applied = applied;
     }
@@ -90,7 +91,8 @@ bool step_ask_read_ledger(struct flush *flush)
 {
     const char *values[] = {flush->epochs.data};
 
-    return flush_query(flush, "SELECT epoch::text, version::text, applied::text FROM @.ledger "
+    return flush_query(flush, "SELECT epoch::text, version::text, applied::text, "
+                        "updated_at < now() - interval '8 days' FROM @.ledger "
                         "WHERE shard = 0 AND epoch = ANY ($1::uuid[]) ORDER BY epoch FOR UPDATE",
                  1, values);
 }

@@ -72,6 +72,7 @@ struct load_epoch {
     int64_t published; /* version in Redis before the transaction; -1: none */
     int64_t version;   /* of the ledger row, as last read */
     char *applied;     /* its ranges, as last read; owned */
+    bool old;          /* its last batch is longer ago than any spool keeps applied segments */
 };
 
 struct load {

@@ -56,6 +56,23 @@ static void publish(struct flusher *f)
     queue_publish(&f->queue, &f->load, on_published, f);
 }
 
+static void on_retired(void *arg, const struct redis_reply *reply, const char *reason)
+{
+    if (reply != NULL && reply->kind == REDIS_NUMBER)
+        turn_end(arg, 0);
+    else
+        turn_redis_failed(arg, "retire", reply, reason);
+}
+
+/* The ledger is as new as what is published.  What was published of old epochs is of use to nobody any more, and each
+ * start of an aggregator makes an epoch.  Whoever should push a batch of one again finds it in the ledger. */
+static void audited(struct flusher *f)
+{
+    published_audited(f);
+    if (!queue_retire(&f->queue, &f->load, on_retired, f))
+        turn_end(f, 0);
+}
+
 static void went_back(struct flusher *f)
 {
     log_error("database_went_back", "epochs=%zu reason=\"the ledger is older than what was published: "
@@ -148,8 +165,7 @@ static void committed(struct flusher *f, const struct flush_report *report)
         return;
     }
     if (f->auditing) {
-        published_audited(f);
-        turn_end(f, 0);
+        audited(f);
         return;
     }
     publish(f);

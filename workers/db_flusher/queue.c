@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define HOLD_MOST_MS 86400000
+#define RETIRED_MOST 1000 /* in one command */
 
 /* Arguments of a script, all owned; a failed one sends nothing that could be misread: count 0. */
 struct words {
@@ -201,6 +202,19 @@ void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg)
     const char *argv[] = {"HGETALL", queue->applied};
 
     redis_command(queue->redis, 2, argv, NULL, f, arg);
+}
+
+bool queue_retire(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg)
+{
+    const char *argv[2 + RETIRED_MOST] = {"HDEL", queue->applied};
+    int count = 2;
+
+    for (size_t i = 0; i < load->epochs && count < 2 + RETIRED_MOST; i++)
+        if (load->epoch[i].old)
+            argv[count++] = load->epoch[i].epoch;
+    if (count > 2)
+        redis_command(queue->redis, count, argv, NULL, f, arg);
+    return count > 2;
 }
 
 void queue_aside(struct queue *queue, const struct load *load, const char *sha1, redis_reply_fn *f,

@@ -37,6 +37,8 @@ void queue_audit(struct queue *queue, int64_t ttl_ms, redis_reply_fn *f, void *a
 void queue_unlock(struct queue *queue, redis_reply_fn *f, void *arg);
 void queue_published(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
 void queue_all_published(struct queue *queue, redis_reply_fn *f, void *arg);
+/* What is published of the load's old epochs leaves Redis, some of it at a time; false: there is nothing. */
+bool queue_retire(struct queue *queue, const struct load *load, redis_reply_fn *f, void *arg);
 void queue_aside(struct queue *queue, const struct load *load, const char *sha1, redis_reply_fn *f,
                  void *arg);
 
