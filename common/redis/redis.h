@@ -99,8 +99,7 @@ bool redis_up(const struct redis *redis);
 
 /* The server that answers, "host:port" or a path; "" while there is none. */
 const char *redis_node(const struct redis *redis);
-
-size_t redis_outstanding(const struct redis *redis);
+size_t redis_outstanding(const struct redis *redis); /* commands without an answer yet */
 
 /* Queues a command; never fails: if there is no connection it is answered NULL in the next turn.
  * `lengths` may be NULL for C strings.  Arguments are copied. */

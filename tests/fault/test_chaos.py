@@ -8,7 +8,6 @@ import os
 import random
 import signal
 
-import pytest
 from redis import RedisError
 
 from lib import conservation, processes

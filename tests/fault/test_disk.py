@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from lib import conservation, wire
-from lib.daemon import WORKERS, Stack
+from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.faults import Faults
 from lib.producer import Outcome, Producer

@@ -1,7 +1,6 @@
 """The flusher while its database is cut, locked, slow, frozen, read-only or empty: counted once in the end."""
 import datetime
 import os
-import signal
 import sys
 
 import pytest

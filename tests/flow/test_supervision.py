@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lib import conservation, processes
-from lib.daemon import BUILD, WORKERS, Spendd
+from lib.daemon import BUILD, WORKERS
 from lib.events import Generator, batches
 from lib.producer import Producer
 from lib.waiting import patient, wait_until

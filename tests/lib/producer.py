@@ -71,9 +71,6 @@ class Outcome:
             for event in events:
                 self.refused[event_id_of(event)] = reason
 
-    def acked_events(self):
-        return {key: self.sent[key] for key in self.acked}
-
     def counts(self):
         return {"sent": len(self.sent), "acked": len(self.acked), "refused": len(self.refused),
                 "accepted": self.accepted, "duplicate": self.duplicate, "resends": self.resends}

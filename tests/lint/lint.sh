@@ -6,6 +6,7 @@
 #   sizes.py         lines of files, functions and headers; length of lines
 #   names.sh         junk-drawer names, paths of one machine, TODO without an issue, sleeps in tests
 #   troubles.py      every event at warn or error has its row in docs/troubleshooting.md
+#   unused.py        what nobody uses: functions, settings, metrics, names of Python files
 #   packaged.py      what is needed to build, in its three lists; versions
 #   papers.py        paths in .md files that do not exist, make targets that are none
 set -u
@@ -13,7 +14,8 @@ cd "$(dirname "$0")/../.." || exit 2
 python=${PYTHON:-/usr/bin/python3}
 status=0
 for check in "$python tests/lint/dependencies.py" "$python tests/lint/sizes.py" \
-    "tests/lint/names.sh" "$python tests/lint/troubles.py" "$python tests/lint/packaged.py" "$python tests/lint/papers.py"; do
+    "tests/lint/names.sh" "$python tests/lint/troubles.py" "$python tests/lint/unused.py" \
+    "$python tests/lint/packaged.py" "$python tests/lint/papers.py"; do
     if ! PYTHONDONTWRITEBYTECODE=1 $check; then
         echo "lint: FAILED: ${check##* }"
         status=1

@@ -5,6 +5,7 @@
 #define SPENDD_HEALTH_CHECKER_MODELS_INSIDE_H
 
 #include "common/base/clock.h"
+#include "common/litellm/lists.h"
 #include "workers/health_checker/models.h"
 #include "workers/health_checker/results.h"
 #include "workers/health_checker/round.h"
@@ -41,9 +42,8 @@ struct models {
     void *released_arg;
 };
 
-#define KEY_BYTES 160
 struct keys {
-    char lock[KEY_BYTES], round[KEY_BYTES], litellm[KEY_BYTES];
+    char lock[LITELLM_KEY], round[LITELLM_KEY], litellm[LITELLM_KEY];
 };
 
 struct round_rules models_rules(const struct models *models);

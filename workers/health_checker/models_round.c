@@ -29,17 +29,6 @@ static const struct settings *settings_of(const struct models *models)
 
 /* --- keys ----------------------------------------------------------------------------------------- */
 
-/* LiteLLM's rule: a key that begins with the namespace already stays as it is. */
-static void litellm_key(const struct settings *s, const char *key, char to[KEY_BYTES])
-{
-    const char *space = s->health_litellm_namespace;
-
-    if (space[0] == '\0' || strncmp(key, space, strlen(space)) == 0)
-        snprintf(to, KEY_BYTES, "%s", key);
-    else
-        snprintf(to, KEY_BYTES, "%s:%s", space, key);
-}
-
 struct keys models_keys(const struct models *models)
 {
     const struct settings *s = settings_of(models);
@@ -49,8 +38,8 @@ struct keys models_keys(const struct models *models)
     snprintf(keys.lock, sizeof keys.lock, "%shealth:lock", s->redis_prefix);
     snprintf(keys.litellm, sizeof keys.litellm, "%s", keys.round); /* not touched: its slot is ours */
     if (s->health_litellm_shared) {
-        litellm_key(s, LITELLM_LOCK, keys.lock);
-        litellm_key(s, LITELLM_RESULTS, keys.litellm);
+        litellm_key(LITELLM_LOCK, s->health_litellm_namespace, keys.lock);
+        litellm_key(LITELLM_RESULTS, s->health_litellm_namespace, keys.litellm);
     }
     return keys;
 }

@@ -9,7 +9,6 @@ files below proxy/db and caching: a test that was fed by something else fails.
 """
 import asyncio
 import datetime
-import hashlib
 import json
 import os
 import sys
@@ -259,10 +258,6 @@ class Pod:
 
     async def do_calls(self):
         return calls
-
-
-def hash_of(name):
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 async def main():
