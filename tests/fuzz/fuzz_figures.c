@@ -56,10 +56,11 @@ static void run(const unsigned char *input, size_t bytes)
 }
 
 static const char *const samples[] = {
-    "# Server\r\nredis_version:7.0.15\r\n# Clients\r\nconnected_clients:81\r\nmaxclients:100\r\n# Memory\r\nused_memory:80\r\n"
-    "maxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n# Persistence\r\nrdb_last_bgsave_status:ok\r\naof_last_write_status:err\r\n"
-    "# Stats\r\ntotal_connections_received:1000\r\nrejected_connections:5\r\nevicted_keys:0\r\n# Replication\r\nrole:slave\r\n"
-    "master_link_status:down\r\nloading:0\r\n",
+    "# Server\r\nredis_version:7.0.15\r\n# Clients\r\nconnected_clients:81\r\nmaxclients:100\r\n"
+    "# Memory\r\nused_memory:80\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\n# Persistence\r\n"
+    "rdb_last_bgsave_status:ok\r\naof_last_write_status:err\r\n"
+    "# Stats\r\ntotal_connections_received:1000\r\nrejected_connections:5\r\nevicted_keys:0\r\n"
+    "# Replication\r\nrole:slave\r\nmaster_link_status:down\r\nloading:0\r\n",
     "id=1 addr=10.0.0.1:5000 laddr=10.0.0.9:6379 fd=8 name=x age=99 idle=3600 flags=N db=0\n"
     "id=2 addr=[fd00::1]:5001 name=addr=6.6.6.6:1 idle=99999 flags=N\nid=3 addr=/run/redis.sock:0 idle=0",
     "id=4 addr=10.0.0.1:1 idle=7200"};
@@ -72,8 +73,9 @@ static size_t seed(unsigned index, unsigned char *to, size_t room)
     return strlen(samples[index]);
 }
 
-static const char *const words[] = {"connected_clients:", "maxclients:", "maxmemory:", "used_memory:", "evicted_keys:",
-                                    "role:", "maxmemory_policy:", "\r\n", "\n", ":", " addr=", " idle=", "idle=", "addr=",
+static const char *const words[] = {"connected_clients:", "maxclients:", "maxmemory:", "used_memory:",
+                                    "evicted_keys:", "role:", "maxmemory_policy:", "\r\n", "\n", ":",
+                                    " addr=", " idle=", "idle=", "addr=",
                                     "9223372036854775807", "99999999999999999999", "-1", "0", "id=9 ", NULL};
 
 const struct fuzz_target fuzz_target = {"figures", seed, run, words};

@@ -30,7 +30,8 @@ static void accepted(void *arg, uint32_t index, const struct event *event)
 
 static void refused(void *arg, uint32_t index, const char *reason, const char *bytes, size_t length)
 {
-    static const char *const by[] = {"not an object", "an event is an object", "spend:", "start_time:", "end_time:", "request_id:"};
+    static const char *const by[] = {"not an object", "an event is an object", "spend:", "start_time:", "end_time:",
+                                     "request_id:"};
     struct seen *seen = arg;
     bool known = false;
 
@@ -117,8 +118,9 @@ static size_t seed(unsigned index, unsigned char *to, size_t room)
     return length;
 }
 
-static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\n", "\\u0000", "\\ud800", "\\udc00", "\\", "NaN",
-                                    "-Infinity", "null", "true", "1e308", "-1", "\"response_cost\": ", "\"startTime\": ",
-                                    "\"request_tags\": [", "\"metadata\": {", "metadata.", "\xff", "\xf0\x9f\x98\x80", NULL};
+static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\n", "\\u0000", "\\ud800", "\\udc00",
+                                    "\\", "NaN", "-Infinity", "null", "true", "1e308", "-1", "\"response_cost\": ",
+                                    "\"startTime\": ", "\"request_tags\": [", "\"metadata\": {", "metadata.", "\xff",
+                                    "\xf0\x9f\x98\x80", NULL};
 
 const struct fuzz_target fuzz_target = {"payload", seed, run, words};

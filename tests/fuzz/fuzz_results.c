@@ -85,9 +85,10 @@ static void run(const unsigned char *input, size_t bytes)
 }
 
 static const char *const samples[] = {
-    "{\"at_ms\": 1795305600000, \"by\": \"pod_1@a\", \"models\": [{\"model\": \"gpt\", \"healthy\": true, \"status\": 200, "
-    "\"latency_ms\": 12, \"error\": \"\"}, {\"model\": \"caf\\u00e9 \\ud83d\\ude00\", \"healthy\": false, \"status\": 500, "
-    "\"latency_ms\": -1, \"error\": \"status 500, 200 was expected\"}]}",
+    "{\"at_ms\": 1795305600000, \"by\": \"pod_1@a\", \"models\": [{\"model\": \"gpt\", \"healthy\": true, "
+    "\"status\": 200, \"latency_ms\": 12, \"error\": \"\"}, "
+    "{\"model\": \"caf\\u00e9 \\ud83d\\ude00\", \"healthy\": false, "
+    "\"status\": 500, \"latency_ms\": -1, \"error\": \"status 500, 200 was expected\"}]}",
     "{\"models\": [{}, {\"model\": 3}, 5, null, [[]]], \"at_ms\": -9223372036854775808}", "{}", "[]"};
 
 static size_t seed(unsigned index, unsigned char *to, size_t room)
@@ -98,8 +99,9 @@ static size_t seed(unsigned index, unsigned char *to, size_t room)
     return strlen(samples[index]);
 }
 
-static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\\u0000", "\\ud83d\\ude00", "\xc3\xa9", "\xff", "null",
-                                    "true", "1e9", "-1", "9223372036854775807", "9223372036854775", "\"model\": ",
+static const char *const words[] = {"{", "}", "[", "]", ",", ":", "\"", "\\u0000", "\\ud83d\\ude00", "\xc3\xa9",
+                                    "\xff", "null", "true", "1e9", "-1", "9223372036854775807",
+                                    "9223372036854775", "\"model\": ",
                                     "\"models\": [", "{\"model\": \"x\", \"healthy\": true}, ", "\"at_ms\": ", NULL};
 
 const struct fuzz_target fuzz_target = {"results", seed, run, words};

@@ -1,6 +1,5 @@
 """litellm.events = full: what LiteLLM's own writer makes of requests, and what spendd makes of their events."""
 import datetime
-import hashlib
 
 import pods
 from lib.producer import Producer
