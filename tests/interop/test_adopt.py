@@ -2,13 +2,17 @@
 
 Costs are multiples of 1/1024, so totals are compared to the last bit unless a test says otherwise."""
 import json
+import os
 import random
+import subprocess
 import threading
 
 import psycopg2
 
 import pods
+from lib.daemon import Spendd, render
 from lib.waiting import wait_until
+from lib.wire import ROOT
 
 QUICK = {"litellm.drain_ms": 100, "litellm.lock_poll_ms": 20, "litellm.lock_ttl_ms": 3000}
 
@@ -249,3 +253,54 @@ def test_leaving_while_postgresql_hangs(site):
     traffic.push(2)
     drained(site)
     exact(site, traffic.sent)
+
+
+def test_there_and_back_as_the_page_says(site):
+    """docs/litellm.md, "To spendd, and back": the shipped configuration in the proxy's own environment, a stop, and a kill
+    with `spendd --give-back`; a pod goes on each time, and the schema may be dropped in the end."""
+    made = os.path.join(site.place.sub("c"), "litellm.conf")
+    spendd = Spendd(site.place.sub("i"), config=made, environment={
+        "DATABASE_URL": site.dsn + "&schema=public&connection_limit=10&pool_timeout=60", "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(site.redis.port)})
+    site.instances.append(spendd)
+    here = {name: value for name, value in spendd.settings.items() if name.partition(".")[0] in ("runtime_dir", "spool", "http")}
+    with open(os.path.join(ROOT, "conf", "litellm.conf"), encoding="utf-8") as shipped, open(made, "w", encoding="utf-8") as file:
+        file.write(shipped.read() + render(here))
+
+    def spendd_says(word):
+        done = subprocess.run([spendd.program(), word, "--config", made], capture_output=True, text=True, timeout=60, check=False,
+                              env={**os.environ, **spendd.environment})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "127.0.0.1" in spendd_says("--check") + spendd_says("--print-config")
+    traffic = Traffic(site, fleet=[site.pod(drains=True)]).push(3)
+    assert traffic.pods[0].ask("tick") == {"failures": []}
+    spendd.start(ready=("db_flusher",), deadline_s=40)
+    held_by_us(site)
+    traffic.push(4)
+    drained(site, 60)
+    spendd.stop()
+    assert holder(site) is None
+    assert traffic.push(3).pods[0].ask("tick") == {"failures": []}
+    spendd.start(ready=("db_flusher",), deadline_s=40)
+    held_by_us(site)
+    held = site.postgres.connect(site.database)
+    held.autocommit = False
+    held.cursor().execute('lock table "LiteLLM_UserTable" in access exclusive mode')
+    traffic.push(3)
+    wait_until(lambda: claims(site), 30, "a claim", site.logs)
+    spendd.kill_all()
+    held.rollback()
+    held.close()
+    assert "given back to their lists" in spendd_says("--give-back")
+    assert not claims(site) and any(site.lengths().values())
+    for name in pods.LOCKS:
+        site.redis.client().pexpire(name, 50)  # the rest of its minute
+    wait_until(lambda: traffic.pods[0].ask("lock"), 20, "the pod to win the lock", site.logs)
+    traffic.pods[0].ask("release")
+    assert traffic.pods[0].ask("tick") == {"failures": []}
+    site.query("drop schema spendd cascade")
+    assert traffic.push(2).pods[0].ask("tick") == {"failures": []}
+    wrong = parsed(pods.differences(pods.expected(traffic.sent), site.totals()))
+    assert not wrong, "\n".join(wrong[:20])

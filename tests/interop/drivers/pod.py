@@ -246,6 +246,19 @@ class Pod:
             ticks += 1
         return {"ticks": ticks, "seconds": time.monotonic() - begin, "failures": self.proxy.failures}
 
+    async def do_names(self):
+        """Lists, fields of the totals and of the days, as this release has them."""
+        import typing
+
+        from litellm import constants
+        from litellm.proxy import _types
+
+        days = [getattr(_types, name) for name in dir(_types) if name.startswith("Daily") and name.endswith("SpendTransaction")]
+        return {"lists": [value for name, value in vars(constants).items()
+                          if name.startswith("REDIS_") and name.endswith("BUFFER_KEY") and isinstance(value, str)],
+                "totals": list(typing.get_type_hints(_types.DBSpendUpdateTransactions)),
+                "days": sorted({field for each in days for field in typing.get_type_hints(each)})}
+
     async def do_lock(self, job="db_spend_update_job"):
         return bool(await self.writer.pod_lock_manager.acquire_lock(cronjob_id=job))
 
