@@ -344,7 +344,7 @@ def test_budget_windows(bench):
     bench.client.rpush(elements.WINDOW, json.dumps([
         window(old, 1.25), window(new, 0.5, request_ids=["é\"'\\"], started_at=None), window(old, 0.25, "k2"), window(new, 1, "k2"),
         window(new, 2, "k3"), window(old, 64, "k3"), window(new, 0.5, "k5", started_at="2026-11-20T10:00:00.5"), window("no time at all, really", 3, "k4"), window("2026-13-45T00:00:00", 3, "k4")]))
-    for number, (start, spend) in enumerate((("2026-10-31", 32), ("2026-11-02", 4), ("2026-11-20 10:00:00.5", 0.5))):
+    for number, (start, spend) in enumerate((("2026-10-31", 32), ("2026-11-02", 4), ("2026-11-20 10:00:00.5", 0.5), ("2026-11-20 12:00", 1))):
         bench.sql('INSERT INTO "LiteLLM_SpendLogs" (request_id, call_type, api_key, spend, "startTime", "endTime") '
                   "VALUES (%s, '', 'k5', %s, %s, now())", (f"r{number}", spend, start))
     second = adopter(bench)
@@ -354,6 +354,6 @@ def test_budget_windows(bench):
     with line.cursor() as cursor:
         cursor.execute('SELECT entity_id, window_start::text, spend FROM public."LiteLLM_BudgetWindowSpend" ORDER BY 1')
         assert cursor.fetchall() == [("k1", "2026-11-01 00:00:00", 0.625), ("k2", "2026-11-01 00:00:00", 5.25),
-                                     ("k3", "2026-11-01 00:00:00", 2), ("k5", "2026-11-01 00:00:00", 4.5)]
+                                     ("k3", "2026-11-01 00:00:00", 2), ("k5", "2026-11-01 00:00:00", 5.5)]
     line.close()
     assert sorted(kind for kind, _, _ in dead(bench)) == ["invalid", "invalid", "poison"]
