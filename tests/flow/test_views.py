@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from lib import daemon
+from lib import daemon, elements
 from lib.checkers import StubModels
 from lib.daemon import WORKERS
 from lib.events import Generator
@@ -107,6 +107,30 @@ def test_scrape_over_restarts(stack):
     third = scraped(port)
     assert third[counted] == 0 and ("litellm_pod_lock_manager_size",) not in {key[:1] for key in third}
     assert third["spendd_start_time_seconds",] > second["spendd_start_time_seconds",]
+
+
+def test_names_that_users_of_litellm_graph(stack):
+    """An instance that adopts has them, under the instance's own name; and only such a one."""
+    pytest.importorskip("prometheus_client", reason="Debian's package python3-prometheus-client")
+    elements.make_tables(stack.postgres)
+    port, settings = status_port()
+    instance = stack.spendd(database__layout="litellm", litellm__adopt=True, litellm__drain_ms=50, instance="pod-1", **settings)
+    instance.start(ready=("db_flusher", "gateway"))
+    held = "litellm_pod_lock_manager_size", "db_spend_update_job:pod-1"
+    waiting = "litellm_redis_spend_update_queue_size", "redis_spend_update_queue"
+    wait_until(lambda: scraped(port).get(held) == 1, 30, f"{held} to be held", stack.logs)
+    assert instance.ask("pause", "flush")[0] == 200
+    client, books = stack.redis.client(), elements.Books(5)
+    books.push(client, 3)
+    wait_until(lambda: scraped(port)[waiting] >= 3, 30, "lists that grow while nobody takes from them", stack.logs)
+    assert {name for name, *_ in scraped(port) if name.startswith("litellm_")} == {
+        "litellm_pod_lock_manager_size", "litellm_redis_spend_update_queue_size", "litellm_redis_daily_spend_update_queue_size",
+        "litellm_redis_daily_end_user_spend_update_queue_size", "litellm_redis_daily_agent_spend_update_queue_size"}
+    assert promtool("check", "metrics", text=get(port, "/metrics").text).returncode == 0
+    assert instance.ask("resume", "flush")[0] == 200
+    elements.settled(client, stack.logs)
+    wait_until(lambda: scraped(port)[waiting] == 0, 30, "none that waits", stack.logs)
+    books.check(stack.postgres)
 
 
 def test_models_in_a_scrape(stack):

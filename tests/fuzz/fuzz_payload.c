@@ -30,7 +30,7 @@ static void accepted(void *arg, uint32_t index, const struct event *event)
 
 static void refused(void *arg, uint32_t index, const char *reason, const char *bytes, size_t length)
 {
-    static const char *const by[] = {"not an object", "an event is an object", "spend:", "start_time:", "end_time:",
+    static const char *const by[] = {"not an object", "spend:", "start_time:", "end_time:",
                                      "request_id:"};
     struct seen *seen = arg;
     bool known = false;

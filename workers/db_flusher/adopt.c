@@ -125,16 +125,6 @@ void adopt_watch(struct flusher *f)
 
 /* --- claiming -------------------------------------------------------------------------------------- */
 
-static void note_lengths(struct flusher *f)
-{
-    int64_t left[LITELLM_LISTS] = {0};
-
-    for (size_t i = 0; i < f->adopt->claims; i++)
-        left[f->adopt->claim[i].list] += f->adopt->claim[i].left;
-    for (int list = 0; list < LITELLM_LISTS; list++)
-        stats_set(harness_stats(f->harness), litellm_list_metric((enum litellm_list)list), left[list]);
-}
-
 static void on_waited(void *arg, const struct redis_reply *reply, const char *reason)
 {
     struct flusher *f = arg;
@@ -175,7 +165,7 @@ static void claimed(struct flusher *f)
     struct adopt *adopt = f->adopt;
     bool work = false, fresh = false, any = false;
 
-    note_lengths(f);
+    adopt_note_lengths(f);
     for (size_t i = 0; i < adopt->claims; i++) {
         struct claim *claim = &adopt->claim[i];
 

@@ -27,7 +27,8 @@ struct adopt {
     bool yielded;            /* a flush comes first */
     bool given_back, released; /* while leaving: done, or tried */
     int64_t replicas;        /* of Redis, when last asked; -1: unknown */
-    mono_t replicas_due, due, purge_due, said;
+    size_t lengths_awaited;  /* answers to adopt_look_lengths */
+    mono_t replicas_due, due, purge_due, said, lengths_due;
 };
 
 struct adopt *adopt_open(struct flusher *f); /* NULL: not wanted */
@@ -45,6 +46,10 @@ void adopt_says(const struct flusher *f, char *text, size_t size); /* for the st
 
 void adopt_watch(struct flusher *f); /* each second */
 void adopt_look_stray(struct flusher *f); /* the same (adopt_stray.c) */
+
+/* adopt_lengths.c */
+void adopt_note_lengths(struct flusher *f); /* what the claims say is left, as figures */
+void adopt_look_lengths(struct flusher *f); /* each second: asks, now and then, also while nothing is claimed */
 
 /* The process is about to leave: true: there is something to do first, and hold_leave comes again. */
 bool adopt_leave(struct flusher *f);

@@ -210,5 +210,6 @@ void database_watch(void *arg)
     say_waiting(f);
     adopt_watch(f);
     adopt_look_stray(f);
+    adopt_look_lengths(f);
     timer_in_ms(f->idle_timer, WATCH_MS);
 }

@@ -82,11 +82,17 @@ function rateAt(index, name, over = RATE_OVER) {
 
 const rate = (name) => rateAt(state.answers.length - 1, name);
 
-// The bound that this share of what was seen lately did not pass, in ms; null: nothing was seen.
+// What was seen lately, by its bounds; while this page is young, since the start of spendd.
+function lately(name) {
+  const first = state.answers.at(-1 - TIMES_OVER)?.times[name];
+  return state.answers.at(-1).times[name].cells.map((cell, i) => cell - (first ? first.cells[i] : 0));
+}
+
+const sum = (cells) => cells.reduce((all, cell) => all + cell, 0);
+
+// The bound that this share of it did not pass, in ms; null: nothing was seen.
 function quantile(name, share) {
-  const last = state.answers.at(-1).times[name], first = state.answers.at(-1 - TIMES_OVER)?.times[name];
-  const cells = last.cells.map((cell, i) => cell - (first ? first.cells[i] : 0));
-  const all = cells.reduce((sum, cell) => sum + cell, 0);
+  const cells = lately(name), last = state.answers.at(-1).times[name], all = sum(cells);
   let passed = 0;
   if (all <= 0) return null;
   for (let i = 0; i < cells.length; i++) {
@@ -156,9 +162,10 @@ function showWorkers(now) {
 function showTimes(now) {
   const names = { spool_commit_seconds: "group commit (fdatasync)", redis_push_seconds: "push to Redis",
     flush_seconds: "flush to PostgreSQL", event_commit_seconds: "event: arrival to commit" };
-  table("times", ["the last minute", "#half", "#99 of 100", "#times"], Object.keys(now.times).map((name) => [
+  const over = state.answers.length > TIMES_OVER ? "the last minute" : "since the start";
+  table("times", [over, "#half", "#99 of 100", "#times"], Object.keys(now.times).map((name) => [
     names[name] ?? name, number(quantile(name, .5) ?? "–"), number(quantile(name, .99) ?? "–"),
-    number(count(now.times[name].cells.reduce((sum, cell) => sum + cell, 0)))]), "");
+    number(count(sum(lately(name))))]), "");
 }
 
 function showLanes(now) {
