@@ -53,6 +53,7 @@ test  | python3-prometheus-client | python3-prometheus_client | the official par
 test  | chromium         | chromium-headless    | the page is looked at in a real browser
 asan  | -                | libasan              | runs under AddressSanitizer
 asan  | -                | libubsan             | runs under the undefined-behaviour sanitizer
+package | build-essential | -                   | what building a .deb takes for granted
 package | dpkg-dev       | -                    | dpkg-buildpackage makes the .deb
 package | debhelper      | -                    | and this does most of it
 package | fakeroot       | -                    | root's files in a package that a user builds
