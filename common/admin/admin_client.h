@@ -1,5 +1,5 @@
 /*
- * admin_client.h - the asking side of the admin socket (design.md 4.6): one command, its answer.
+ * admin_client.h - the asking side of the admin socket: one command, its answer.
  *
  *   request  ["spendctl/1", command, argument...]
  *   answer   [status, json]   status: "200" done, "102" one item of a stream that a "200" ends,

@@ -1,6 +1,6 @@
 /*
  * batch.h - records, segments and envelopes: the one format that lies in the spool, travels through
- * Redis and is read by the flusher (design.md 3 and 4.4).
+ * Redis and is read by the flusher.
  *
  * A record:    u32 length of payload | u32 crc32c of payload | payload        (little-endian)
  *   payload:   u8 kind | body

@@ -1,5 +1,5 @@
 /*
- * event.h - the event: what one request cost, and for whom (design.md 4.1).
+ * event.h - the event: what one request cost, and for whom.
  *
  * A struct event borrows its bytes: from the message it was parsed from, or from the record it was
  * decoded from.  It is valid as long as those are.  Nothing here keeps a pointer.

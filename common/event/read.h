@@ -1,5 +1,5 @@
 /*
- * read.h - JSON messages -> events, each accepted or refused with its reason (design.md 4.1).
+ * read.h - JSON messages -> events, each accepted or refused with its reason.
  *
  * A message is one of three things.  It is one JSON value, an object (one event) or an array of them,
  * if it parses as that.  If it does not, begins with '{' and has a line that by itself is a JSON

@@ -6,7 +6,7 @@
  * server that was replaced is found out by NOSCRIPT, after which the text is sent once.
  *
  * The first line of a script says whether it runs while Redis is full: all but the push do,
- * because the drain must work then (custody P6).  A server before 7 does not know that line and
+ * because the drain must work then (tests/model).  A server before 7 does not know that line and
  * fails to compile; then, on that connection, another one stands for it.  Such a server refuses a command
  * for lack of memory only until the script has written something, so that a script, once it has begun to
  * change things, is not stopped half way: deleting a key that nobody has is that first write.

@@ -193,7 +193,7 @@ def test_a_conflict_within_one_flush(stack):
 
 
 def test_a_light_pusher_is_an_instance(stack):
-    """An instance that speaks design.md 4.4 and nothing else is served like any other."""
+    """An instance that speaks the queue's scripts and nothing else is served like any other."""
     stack.spendd().start(ready=WORKERS)
     pusher = LightPusher(stack.redis.client(), batches(events_of("light", 120), 12)).start()
     wait_until(pusher.done, 40, "all its batches to be applied", [pusher, *stack.logs])

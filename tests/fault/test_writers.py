@@ -131,7 +131,7 @@ class Watcher(threading.Thread):
 
 
 def test_fifty_instances_and_ten_foreign_writers(place):
-    """Twelve real instances and 38 light ones that speak design.md 4.4."""
+    """Twelve real instances and 38 light ones that speak the queue's scripts and nothing else."""
     stack = Stack(place, postgres=place.postgres(max_connections=120, deadlock_timeout="100ms")).start()
     # Fifty on two cores: nobody is hurried, so that a lease is lost to a dead holder and not to a busy machine.
     calm = {"lock__ttl_ms": 15000, "lock__renew_ms": 3000, "health__probe_ms": 2000, "health__idle_probe_ms": 10000,

@@ -29,7 +29,7 @@ COUNTERS = ("spend", "prompt_tokens", "completion_tokens", "cache_read_input_tok
 
 # --- what an event is worth, computed independently ----------------------------------------------------
 def money(value):
-    """Twelve fractional digits, half to even, as design.md 4.1 has it."""
+    """Twelve fractional digits, half to even, as common/money has it."""
     with localcontext() as context:
         context.prec = 60
         return Decimal(str(value)).quantize(PICO, ROUND_HALF_EVEN) + 0  # + 0: no negative zero

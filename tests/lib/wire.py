@@ -1,4 +1,4 @@
-"""The batch format and the Redis conversation of design.md 4.4, written a second time, in Python.
+"""The batch format and the conversation with Redis (common/redis/scripts.def), written a second time, in Python.
 
 The order of fields comes from common/event/fields.def and the scripts from common/redis/scripts.def:
 contracts between programs are read, not copied.  Everything else (framing, CRC, identity, what to push

@@ -1,4 +1,5 @@
-"""papers.py - what the papers name must exist: paths in code spans and links, and make targets.
+"""papers.py - what the papers name must exist: paths in code spans and links, and make targets; and every room
+of the daemon is named in README.md.
 
 A path is checked when it begins with a room of the tree or is a link; `path::test_name` and a `::test_name`
 behind it on the same line are looked for in that file.  `NAME` in capitals, `*` and
@@ -53,8 +54,14 @@ def check(path, known, found):
                 found.append(f"{path}:{number}: link to {link}, which does not exist")
 
 
+def rooms():
+    """Directories with sources of the daemon."""
+    return sorted({os.path.dirname(path) for path in tree.files(".c") if not path.startswith("tests/")})
+
+
 def main():
-    found = []
+    tour = tree.read("README.md")
+    found = [f"README.md: the code tour does not name {room}" for room in rooms() if f"`{room}/" not in tour]
     known = targets()
     for path in tree.files(".md"):
         check(path, known, found)

@@ -1,5 +1,5 @@
 /*
- * control.c - answers the operator on the admin socket (design.md 4.6), so that the supervisor
+ * control.c - answers the operator on the admin socket, so that the supervisor
  * stays free of ZeroMQ and of strangers.
  *
  * A request is ["spendctl/1", command, argument...], an answer [status, json]:

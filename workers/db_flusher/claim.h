@@ -1,6 +1,6 @@
 /*
  * claim.h - elements of LiteLLM's lists that were moved into a claim: one claim for each list, with a random
- * id, which PostgreSQL writes down in the transaction that counts its elements (custody P7).
+ * id, which PostgreSQL writes down in the transaction that counts its elements (tests/model).
  *
  *   in the list --claim--> in the claim --commit 'applied'--> deleted
  *                                       --commit 'returned'--> back at the head of its list

@@ -1,6 +1,6 @@
 /*
  * give_back.h - claims go back to their lists: first PostgreSQL is told that they are returned, so that
- * nobody who still has one in hand counts it; then their elements move (custody P7).
+ * nobody who still has one in hand counts it; then their elements move (tests/model).
  */
 #ifndef SPENDD_DB_FLUSHER_GIVE_BACK_H
 #define SPENDD_DB_FLUSHER_GIVE_BACK_H

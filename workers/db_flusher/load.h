@@ -17,8 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GENERATION_TEXT 64
-
 enum fate {
     FATE_COUNT,    /* goes in */
     FATE_REPEAT,   /* a copy of an earlier one in this flush */
@@ -76,7 +74,7 @@ struct load_epoch {
 };
 
 struct load {
-    char generation[GENERATION_TEXT]; /* of the queue, under which all of it was read */
+    char generation[64]; /* of the queue, under which all of it was read */
     unsigned char *bytes; /* all envelopes, one behind the other */
     size_t bytes_used, bytes_room;
     struct load_batch *batch;

@@ -1,5 +1,5 @@
 /*
- * merge.h - what one event adds, and to whom: entities (design.md 4.1), and days by dimensions.
+ * merge.h - what one event adds, and to whom: entities, and days by dimensions.
  * Pure.  The keys of the tallies are columns with a NUL between them, in index order:
  *   spend        u8 entity type | entity id
  *   spend_daily  day (4 bytes, big-endian, biased) | u8 entity type | entity id NUL api_key NUL ...

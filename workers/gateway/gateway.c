@@ -1,5 +1,5 @@
 /*
- * gateway.c - the worker that speaks HTTP: events in, health and figures out (design.md 4.3).
+ * gateway.c - the worker that speaks HTTP: events in, health and figures out.
  *
  * Owns the two addresses (http.c), the channels to the aggregators (posts.c) and what is known of the others
  * (news.c).  It faces the network and has no credentials of Redis or PostgreSQL, and no disk: an event is

@@ -1,7 +1,7 @@
 /*
  * pending.c - batches that are in Redis and not yet known to be applied.
  *
- * A batch is asked for again (custody P3) when
+ * A batch is asked for again (tests/model) when
  *   - two looks in a row found its ticket popped, or a batch pushed later applied, and itself
  *     not: the list can vanish alone; two, because ranges and counts of one look are read at one moment, but
  *     a batch may be applied under its former push;

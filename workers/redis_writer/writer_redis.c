@@ -1,7 +1,7 @@
 /*
  * writer_redis.c - what redis_writer says to Redis: look, push, renew.
  *
- * Rules (custody P3):
+ * Rules (tests/model):
  *   - nothing is pushed before a look has answered on this connection: the generation is read
  *   first;
  *   - a generation that is not ours: Redis lost state.  Forget tickets and what is held, tell every
