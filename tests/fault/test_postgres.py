@@ -217,10 +217,9 @@ def test_failover_to_a_standby(sites, place, how):
     site = Site(stack, standby, database__url=hosts, database__max_idle_s=2)
     site.flushes(5)
     if how == "asynchronous":
-        standby.freeze()
+        standby.hears_no_more()
         site.flushes(5)
     primary.stop("immediate")
-    standby.thaw()
     standby.promote()
     site.flushes(3)
     went_back = site.instance.metric("database_went_back_total")

@@ -36,6 +36,14 @@ class Standby(Postgres):
             wait_until(self.streams, 20, "the standby to stream", [self, self.primary])
         return self
 
+    def hears_no_more(self):
+        """What the primary commits from now on never comes here, whatever it had on its way.  (A standby that is only
+        stopped finds that in its socket when it goes on.)"""
+        self.query("alter system set primary_conninfo = ''")
+        self.query("select pg_reload_conf()")
+        wait_until(lambda: self.primary.one("select count(*) from pg_stat_replication") == 0, 30, "the standby to be on its own",
+                   [self, self.primary])
+
     def promote(self):
         self.query("select pg_promote(true, 30)")
         wait_until(lambda: not self.one("select pg_is_in_recovery()"), 30, "the promotion", [self])

@@ -67,8 +67,7 @@ struct load_dead {
 
 struct load_epoch {
     char epoch[EPOCH_TEXT];
-    int64_t published; /* version in Redis before the transaction; -1: none */
-    int64_t version;   /* of the ledger row, as last read */
+    int64_t published, version; /* in Redis before the transaction, of the ledger row as last read; -1: none */
     char *applied;     /* its ranges, as last read; owned */
     bool old;          /* its last batch is longer ago than any spool keeps applied segments */
 };
