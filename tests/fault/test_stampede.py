@@ -136,7 +136,7 @@ def test_fifty_instances_lose_both_stores_and_get_them_back(place):
         assert most <= patient(BOUND[name]), name  # what a crowded machine held up for a second comes in one
     for name, times in attempts.items():
         assert len(times) <= AWAY[name](away), (name, len(times))
-    assert waves < 8, "they come in waves"
+    assert waves < patient(8), "they come in waves"  # 16 without jitter; a crowded machine bunches them, too
     for name, seconds in took.items():
         assert seconds <= patient(WAIT_S[name] + SLACK_S), name
     for instance in instances:

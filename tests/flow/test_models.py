@@ -41,8 +41,8 @@ def knows(*names):
 
 def test_twelve_instances_one_call_per_interval(checkers):
     """A call to a model comes an interval after the end of the round before, whoever makes it; so no two are closer."""
-    all_of_them = checkers.start(12, **checkers.models(*MODELS, cost="0.25"), health_interval_s=2, health_cache_ttl_s=60,
-                                 health_lock_ttl_s=60, redis_command_ms=60000)
+    all_of_them = checkers.start(12, **checkers.models(*MODELS, cost="0.25", timeout_ms=60000), health_interval_s=2,
+                                 health_cache_ttl_s=60, health_lock_ttl_s=60, redis_command_ms=60000, redis_connect_ms=60000)
     wait_until(lambda: all(checkers.stub.count(name) >= 4 for name in MODELS), 60, "four rounds", logs=all_of_them)
     for name in MODELS:
         times = list(checkers.stub.times[name])
