@@ -4,7 +4,7 @@
  *
  * What needs a full restart stays as it was, and the rest is applied beside it, if the two fit together:
  * the relations between settings are checked again for that mixture.  A file with any error changes
- * nothing.  Restarts are queued (restarts.c): one at a time, drained; workers that read nothing of what has
+ * nothing, and so does one that has become empty.  Restarts are queued (restarts.c): one at a time, drained; workers that read nothing of what has
  * changed keep their process.  The new settings are the supervisor's before anybody is told, so whoever
  * dies in between is started with them.
  * Owns nothing beyond the call.  If we die on any line the next start reads the file anyway.
@@ -120,14 +120,34 @@ static int check_kind(struct reload *reload)
     return -1;
 }
 
+/* Cut short by a full disk, or read between an editor's truncation and its writing: every setting would fall back
+ * to its default, the stores' addresses too. */
+static int check_emptied(struct reload *reload, const struct settings *wanted, unsigned given)
+{
+    const struct settings *before = &reload->supervisor->settings;
+    unsigned changed = 0;
+    char text[600];
+
+    for (size_t i = 0; i < settings_count && given == 0; i++)
+        changed += reload_compare(before, wanted, &settings_table[i]) != RELOAD_SAME;
+    if (changed == 0)
+        return 0;
+    snprintf(text, sizeof text, "%s: sets nothing, and %u settings are not at their defaults", reload->supervisor->config,
+             changed);
+    say_error(reload, text);
+    return -1;
+}
+
 /* `wanted` is what the file says, `mixed` what can be had without a full restart.  -1: said why not. */
 static int read_aside(struct reload *reload, struct settings *wanted, struct settings *mixed)
 {
+    unsigned given = 0;
     struct err err;
 
     errno = 0;
     if (check_kind(reload) < 0 ||
-        config_load(reload->supervisor->config, wanted, NULL, say_error, reload) < 0)
+        config_load(reload->supervisor->config, wanted, &given, say_error, reload) < 0 ||
+        check_emptied(reload, wanted, given) < 0)
         return -1;
     if (keys_check(wanted, &err) < 0) {
         say_error(reload, err.text);

@@ -197,6 +197,8 @@ def test_dry_run_says_and_does_nothing(stack):
     ("seal: { ms = 5; };\n", ":1: seal.ms = 5 is out of range"),
     ("seal: {\n  mss = 50;\n};\n", ":2: unknown setting seal.mss"),
     ("seal: {\n", ": syntax error"),
+    ("", ": sets nothing"),
+    ("# being written\n", ": sets nothing"),
     (None, "No such file"),
 ])
 def test_a_bad_file_changes_nothing(stack, text, error):
