@@ -69,8 +69,10 @@ bool utf8_clean(const char *text, size_t length)
         if (((word | (word - LOW_BITS)) & HIGH_BITS) != 0)
             break;
     }
-    return memchr(at + i, 0, length - i) == NULL &&
-           utf8_valid_bytes(text + i, length - i) == length - i;
+    while (i < length && at[i] - 1u < 0x7f) /* what is left of it is too short for a call */
+        i++;
+    return i == length || (memchr(at + i, 0, length - i) == NULL &&
+                           utf8_valid_bytes(text + i, length - i) == length - i);
 }
 
 size_t utf8_cut(const char *text, size_t length, size_t most)

@@ -138,10 +138,15 @@ static int make_tail(struct target *target)
 
 int merge_event(struct tally *entities, struct tally *days, const struct event *event, unsigned types)
 {
-    struct target target = {.entities = entities, .days = days, .event = event, .types = types};
+    struct target target;
     char member[MEMBER_MAX];
     struct slice pair = {member, 0};
 
+    /* Field by field: an initializer would wipe the tail, some kilobytes for each event. */
+    target.entities = entities;
+    target.days = days;
+    target.event = event;
+    target.types = types;
     worth_of(&target.worth, event);
     if (make_tail(&target))
         return -1;
