@@ -115,6 +115,8 @@ def test_unit_and_defaults_agree(installed):
     assert values(unit, "RuntimeDirectory") == values(unit, "StateDirectory") == ["spendd"]
     assert '"runtime_dir", "/run/spendd"' in table and '"spool.dir", "/var/lib/spendd/spool"' in table
     assert values(unit, "KillMode") == ["mixed"], "the supervisor drains its workers, in order"
+    programs = {line.split()[0] for line in values(unit, "Exec[A-Z][A-Za-z]*")}
+    assert programs == {f"{installed}/bin/spendd", "/bin/sh"}, "nothing that a small system may not have"
     socket = unit_of(installed, "spendd.socket")
     assert values(socket, "ListenStream") == ["/run/spendd/ingest.sock"]
 
