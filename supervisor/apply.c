@@ -132,8 +132,8 @@ static int check_emptied(struct reload *reload, const struct settings *wanted, u
         changed += reload_compare(before, wanted, &settings_table[i]) != RELOAD_SAME;
     if (changed == 0)
         return 0;
-    snprintf(text, sizeof text, "%s: sets nothing, and %u settings are not at their defaults", reload->supervisor->config,
-             changed);
+    snprintf(text, sizeof text, "%s: sets nothing, and %u settings are not at their defaults",
+             reload->supervisor->config, changed);
     say_error(reload, text);
     return -1;
 }

@@ -15,7 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lib import processes  # noqa: E402
-from lib.waiting import WaitFailed, wait_until  # noqa: E402
+from lib.waiting import WaitFailed, patient, wait_until  # noqa: E402
 
 KEPT = os.environ.get("SPENDD_ROOTS", "/var/tmp/spendd-roots")
 MIRROR = os.environ.get("SPENDD_MIRROR", "http://deb.debian.org/debian")
@@ -36,7 +36,7 @@ def run(argv, what, timeout_s=600, **more):
     """Output as one text; Failed with it when the command fails or hangs."""
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, errors="replace", timeout=timeout_s, **more)
+                              text=True, errors="replace", timeout=patient(timeout_s), **more)
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{what}: not done after {timeout_s} s\n{(error.output or b'').decode(errors='replace')}") from None
     if done.returncode != 0:
