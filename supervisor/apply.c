@@ -4,9 +4,9 @@
  *
  * What needs a full restart stays as it was, and the rest is applied beside it, if the two fit together:
  * the relations between settings are checked again for that mixture.  A file with any error changes
- * nothing, and so does one that has become empty.  Restarts are queued (restarts.c): one at a time, drained; workers that read nothing of what has
- * changed keep their process.  The new settings are the supervisor's before anybody is told, so whoever
- * dies in between is started with them.
+ * nothing, and so does one that has become empty.  Restarts are queued (restarts.c): one at a time,
+ * drained; workers that read nothing of what has changed keep their process.  The new settings are the
+ * supervisor's before anybody is told, so whoever dies in between is started with them.
  * Owns nothing beyond the call.  If we die on any line the next start reads the file anyway.
  */
 #include "supervisor/apply.h"
