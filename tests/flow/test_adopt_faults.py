@@ -46,6 +46,13 @@ def waiting_for_lock(bench):
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spendd db_flusher'"
 
 
+def push_at_once(bench, books):
+    """No claim has a part of it only."""
+    with bench.client.pipeline() as pipe:
+        books.push(pipe, 3)
+        pipe.execute()
+
+
 @pytest.mark.parametrize("step", ["claimed", "in the transaction", "committed"])
 def test_killed_between_the_steps(bench, step):
     """Killed behind each step of a claim: the next one finds it, and does what PostgreSQL says."""
@@ -55,11 +62,11 @@ def test_killed_between_the_steps(bench, step):
              "in the transaction": 'LOCK TABLE "LiteLLM_DailyTeamSpend" IN EXCLUSIVE MODE'}.get(step)
     lock = Locked(bench, where) if where else None
     if lock:
-        books.push(bench.client, 3)
+        push_at_once(bench, books)
         wait_until(lambda: waiting_for_lock(bench), 20, "the flusher to wait", [flusher])
     else:
         shard = Locked(bench, "SELECT FROM spendd.shard FOR UPDATE")
-        books.push(bench.client, 3)
+        push_at_once(bench, books)
         wait_until(lambda: waiting_for_lock(bench), 20, "the flusher to wait", [flusher])
         bench.client.client_pause(60000, all=False)  # writes: reading goes on
         shard.release()
