@@ -284,7 +284,7 @@ def test_sizing(stack):
     near(size(stack.postgres, "spend_daily") / stack.postgres.one("select count(*) from spendd.spend_daily"),
          figure("daily sums", r"(\d+) bytes a row"), "daily row")
     clients = [row for row in stack.redis.client().client_list() if row["cmd"] != "client|list"]
-    assert len(clients) <= figure("connections to Redis", r"\| (\d+) for each instance")
+    assert len(clients) <= figure("connections to Redis", r": (\d+) at most")
     for worker in WORKERS:
         assert len(os.listdir(f"/proc/{pod.pid(worker)}/fd")) <= figure("descriptors", r"about (\d+) besides")
 
