@@ -5,8 +5,9 @@
 
 What a request pays for this is one json.dumps and an append to a queue.  Everything else is done by one thread of
 each process: it sends (ZeroMQ, acknowledged once spendd has the event on disk), and what spendd has not
-acknowledged for a moment goes to files, is sent again when spendd is back, and is recovered by the next process
-after a crash.  No exception leaves this file; what goes wrong is counted (handler.stats()) and logged once a minute.
+acknowledged for a moment, or what fills more than half of the memory, goes to files, is sent again when spendd is
+back, and is recovered by the next process after a crash.  No exception leaves this file; what goes wrong is counted
+(handler.stats()) and logged once a minute.
 
 The environment: SPENDD_ENDPOINT, SPENDD_SPILL_DIR, SPENDD_SPILL_MAX_BYTES, SPENDD_MEMORY_MAX_BYTES,
 SPENDD_REJECT_MAX_BYTES, SPENDD_BATCH_MS, SPENDD_ANSWER_MS, SPENDD_SPILL_AFTER_MS, SPENDD_CLOSE_MS, and for
@@ -436,7 +437,7 @@ class Sender:
         while self._due(now, closing):
             if len(self.flight) < window:
                 self._send(Batch(self._take_batch(), None, now), now)
-            elif now - self.queue[0][1] > self.settings.spill_after_s:
+            elif self._rather_on_disk(now - self.queue[0][1]):
                 if not self._put_away_new(now):
                     return
             else:
@@ -452,6 +453,11 @@ class Sender:
         if not done:  # memory is the other bound: take() refuses when it is reached
             self._put_back(batch.payload)
         return done
+
+    def _rather_on_disk(self, age):
+        """Half of the memory stays free for what comes while files are written."""
+        return age > self.settings.spill_after_s or \
+            2 * (self.queue_bytes + self.flight_bytes) > self.settings.memory_max_bytes
 
     def _due(self, now, closing):
         with self.condition:
@@ -496,8 +502,7 @@ class Sender:
 
     def _overdue(self, now):
         for key, batch in list(self.flight.items()):
-            old = batch.path is None and now - batch.first > self.settings.spill_after_s
-            if old and self._put_away(batch):
+            if batch.path is None and self._rather_on_disk(now - batch.first) and self._put_away(batch):
                 self._drop_flight(key, batch)
             elif batch.after <= now:
                 del self.flight[key]

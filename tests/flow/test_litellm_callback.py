@@ -129,6 +129,19 @@ def test_spendd_away_and_back(logger, spendd, stack):
     assert not one.stats().get("dropped") and one.sender.spill.bytes == 0 and one.sender.flight_bytes == 0
 
 
+def test_half_full_memory_goes_to_files_at_once(logger, spendd, stack):
+    """A burst while spendd is away is not lost for being younger than SPENDD_SPILL_AFTER_MS."""
+    spendd.kill_all()
+    one = logger(SPENDD_MEMORY_MAX_BYTES="100000", SPENDD_SPILL_AFTER_MS="600000")
+    for n in range(400):
+        one.log_success_event(kwargs(n), None, None, None)
+        if n % 20 == 19:
+            wait_until(lambda: one.sender.queue_bytes + one.sender.flight_bytes <= 50000, 20, "half of the memory")
+    assert one.stats()["spilled"] > 200 and not one.stats().get("dropped")
+    spendd.start()
+    assert len(delivered(one, stack, 400)) == 400
+
+
 def pod(values, count, ready):
     one = callback.SpenddLogger(values)
     for n in range(count):
