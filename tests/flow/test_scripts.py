@@ -131,11 +131,14 @@ def test_publish_removes_by_identity_from_the_head_only(queue):
 
 def test_publish_takes_copies_and_what_cannot_be_read(queue):
     generation = queue.look()[1]
-    for text in (envelope(1), envelope(1), "garbage", envelope(2)):
+    for text in (envelope(1), envelope(1), "garbage", envelope(2), envelope(2)):
         queue.push(generation, text)
-    garbage = hashlib.sha1(b"garbage").hexdigest()
-    assert queue.publish(generation, [], EPOCH + " 1", garbage) == ["ok", 3]
+    first, garbage, second = EPOCH + " 1", hashlib.sha1(b"garbage").hexdigest(), EPOCH + " 2"
+    assert queue.publish(generation, [], first, first, garbage) == ["ok", 3]
+    assert queue.client.lrange(Q, 0, -1) == [envelope(2).encode()] * 2
+    assert queue.publish(generation, [], second) == ["ok", 1]  # no more than names: the copy is the next flush's
     assert queue.client.lrange(Q, 0, -1) == [envelope(2).encode()]
+    assert queue.look()[5] == 1
 
 
 def test_an_older_version_never_replaces_a_newer_one(queue):

@@ -136,7 +136,8 @@ class Lone:
 
 class LoneFlusher(Lone):
     def __init__(self, directory, redis, postgres, name="lone", build=None, **settings):
-        quick = {"redis_url": redis.url, "database_url": postgres.url(), "flush_ms": 20, "lock_linger_ms": 100}
+        quick = {"redis_url": redis.url, "database_url": postgres.url(), "flush_ms": 20, "lock_linger_ms": 100,
+                 "redis_backoff_slow_max_ms": 600, "database_backoff_slow_max_ms": 1000}
         super().__init__("db_flusher", directory, name, build, **{**quick, **settings})
 
 
