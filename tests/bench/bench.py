@@ -396,23 +396,34 @@ def bench_latency(place):
     stack.close()
 
 
+def cost_of(place, processes):
+    """CPU milliseconds of so many aggregators for a million events, and what bound them."""
+    events, producers = 1_000_000, 4
+    stack = Stack(place)
+    stack.redis.start()
+    instance = stack.spendd(quick=False, spool__keep_free_percent=1, spool__allow_volatile=True, log__level="warn",
+                            aggregator__processes=processes)
+    instance.start(ready=("aggregator", "redis_writer"), deadline_s=60)
+    usage = Usage(instance, stack.redis).begin()
+    with concurrent.futures.ThreadPoolExecutor(producers) as pool:
+        list(pool.map(lambda n: load("ingest", instance.ingest, events=events // producers, per=20, window=200, run=f"p{n}"),
+                      range(producers)))
+    used, bound = usage.end()
+    stack.close()
+    return used["aggregator"] / (events / 1e6) * 1000, bound
+
+
 def bench_several(place):
-    """What a second aggregator costs: CPU seconds, since two of them share a machine's cores with their load."""
-    events, producers, cost = 600_000, 4, {}
-    for count in (1, 2):
-        stack = Stack(place)
-        stack.redis.start()
-        instance = stack.spendd(quick=False, spool__keep_free_percent=1, spool__allow_volatile=True, log__level="warn",
-                                aggregator__processes=count)
-        instance.start(ready=("aggregator", "redis_writer"), deadline_s=60)
-        usage = Usage(instance, stack.redis).begin()
-        with concurrent.futures.ThreadPoolExecutor(producers) as pool:
-            list(pool.map(lambda n: load("ingest", instance.ingest, events=events // producers, per=20, window=200, run=f"p{n}"),
-                          range(producers)))
-        used, bound = usage.end()
-        cost[count] = used["aggregator"] / (events / 1e6) * 1000
-        stack.close()
-    row("CPU of two aggregators for a million events; limit: of one", "<= 1.10 of the limit", cost[2], cost[1], bound, unit=" ms")
+    """What a second aggregator costs: CPU seconds, since two of them share a machine's cores with their load.  In
+    turns, so that what else the machine does meets both."""
+    cost = {1: [], 2: []}
+    for _ in range(RUNS):
+        for processes, costs in cost.items():
+            costs.append(cost_of(place, processes))
+    two, one = (statistics.median(used for used, _ in cost[processes]) for processes in (2, 1))
+    row("CPU of two aggregators for a million events; limit: of one", "<= 1.10 of the limit", two, one, cost[2][-1][1], unit=" ms")
+    NOTES.append("CPU ms of a million events, in turns: " + ", ".join(
+        f"{processes} aggregator(s): " + " ".join(f"{used:.0f}" for used, _ in costs) for processes, costs in cost.items()))
 
 
 def bench_litellm(place):
