@@ -45,11 +45,21 @@ int64_t drain_left_ms(const struct supervisor *supervisor)
     return left > 0 ? left - left / 10 : 0;
 }
 
+/* However late it is: control has time to say to whoever waited that this is the end. */
+static void begin_last_step(struct supervisor *supervisor)
+{
+    mono_t answered = mono_after_ms(mono_now(), LAST_ANSWERS_MS);
+
+    waiting_drained(supervisor, false);
+    if (supervisor->drain_at.micros < answered.micros)
+        supervisor->drain_at = answered;
+}
+
 static void begin_step(struct supervisor *supervisor, unsigned step)
 {
     supervisor->step = step;
     if (step == last_step())
-        waiting_drained(supervisor, false);
+        begin_last_step(supervisor);
     for (unsigned i = 0; i < supervisor->count; i++)
         if (roster_table[supervisor->slots[i].row].drain == step)
             slot_event(supervisor, &supervisor->slots[i], CHILD_STOP);
