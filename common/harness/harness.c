@@ -347,6 +347,8 @@ int harness_open(struct harness *harness, int *code, struct err *err)
     harness->self = harness->worker->open(harness, code, err);
     if (harness->self == NULL)
         return -1;
+    if (harness->line != NULL)
+        line_ready(harness, POLLIN); /* what was said at our start, a pause above all, before any work */
     if (!harness->waiting)
         harness_ready(harness);
     return 0;
