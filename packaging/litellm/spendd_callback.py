@@ -349,7 +349,7 @@ class Sender:
         self.condition = threading.Condition()
         self.flight, self.former, self.number = collections.OrderedDict(), collections.OrderedDict(), 0
         self.spill, self.socket, self.context, self.stopping, self.alive = None, None, None, False, True
-        self.said, self.looked = 0.0, 0.0
+        self.said, self.looked, self.disk_failed = 0.0, 0.0, -1.0
         self.thread = threading.Thread(target=self._run, name="spendd", daemon=True)
         self.thread.start()
 
@@ -445,11 +445,7 @@ class Sender:
 
     def _put_away_new(self, now):
         batch = Batch(self._take_batch(), None, now)
-        try:
-            done = self._put_away(batch)
-        except OSError:
-            self._put_back(batch.payload)
-            raise
+        done = self._put_away(batch)
         if not done:  # memory is the other bound: take() refuses when it is reached
             self._put_back(batch.payload)
         return done
@@ -521,7 +517,15 @@ class Sender:
         self.former[key] = batch.path
 
     def _put_away(self, batch):
-        path = self.spill.write(batch.payload)
+        """False: it stays in memory, and sending goes on beside it.  A disk that fails is left alone for a second."""
+        path, now = None, time.monotonic()
+        try:
+            if now - self.disk_failed >= 1:
+                path = self.spill.write(batch.payload)
+        except OSError as error:
+            self.disk_failed = now
+            self.counts["errors"] += 1
+            self._say(f"{type(error).__name__}: {error}")
         if path is None:
             self.counts["spill_full"] += 1
             return False
@@ -569,6 +573,7 @@ class Sender:
             self.spill.remove(batch.path)
 
     def _leave(self):
+        self.disk_failed = -1.0  # this is the last chance: it is tried once more
         for key, batch in list(self.flight.items()):
             if batch.path is None and self._put_away(batch):
                 self._drop_flight(key, batch)

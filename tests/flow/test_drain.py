@@ -95,6 +95,26 @@ def test_the_deadline_is_said_to_who_waits_and_the_rest_is_counted_later(stack):
     conservation.assert_conserved(stack.postgres, producer.wait(30, stack.logs), logs=stack.logs)
 
 
+def test_who_waits_hears_the_end_although_the_last_step_began_at_the_deadline(stack):
+    """Each step takes nine tenths of what is left: the last one begins a millisecond before it, and control is slow."""
+    instance = stack.spendd(supervisor__drain_ms=1500).start(ready=WORKERS)
+    stack.redis.freeze()
+    producer = endless(instance, 4)
+    flows(producer, 100)
+    with Question(instance, "drain", "--wait") as waiting:
+        wait_until(lambda: lines(instance, "drain_started"), 10, "the drain", [instance])
+        frozen = instance.freeze("control")
+        wait_until(lambda: any("worker=health_checker" in line for line in lines(instance, "worker_exited")), 20,
+                   "the last step", [instance], look_s=0.005)
+        instance.thaw(frozen)
+        assert waiting.answer(10)[0] in (200, 409)
+    assert instance.process.wait(patient(10)) == 0
+    stack.redis.thaw()
+    instance.start(ready=WORKERS)
+    producer.finish_source()
+    conservation.assert_conserved(stack.postgres, producer.wait(30, stack.logs), logs=stack.logs)
+
+
 def test_a_hung_worker_makes_the_drain_late_and_the_operator_hears_it(stack):
     instance = stack.spendd(supervisor__drain_ms=1500).start(ready=WORKERS)
     instance.freeze("redis_writer")

@@ -1,6 +1,7 @@
 """packaging/litellm/spendd_callback.py on a real spendd, without LiteLLM: what it makes of LiteLLM's payload,
 and that nothing is lost or doubled while spendd, or the process itself, dies."""
 import asyncio
+import errno
 import importlib.util
 import json
 import multiprocessing
@@ -140,6 +141,23 @@ def test_half_full_memory_goes_to_files_at_once(logger, spendd, stack):
     assert one.stats()["spilled"] > 200 and not one.stats().get("dropped")
     spendd.start()
     assert len(delivered(one, stack, 400)) == 400
+
+
+def test_a_full_disk_does_not_keep_it_from_sending(logger, spendd, stack, monkeypatch):
+    """spendd away, no file can be written, memory half full: all of it is sent when spendd is back."""
+    def full(spill, payload):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(callback.Spill, "write", full)
+    spendd.kill_all()
+    one = logger(SPENDD_MEMORY_MAX_BYTES="200000")
+    for n in range(100):
+        one.log_success_event(kwargs(n), None, None, None)
+    wait_until(lambda: one.sender.counts["errors"] > 1, 20, "files that cannot be written", stack.logs)
+    assert 2 * (one.sender.queue_bytes + one.sender.flight_bytes) > 100000 and not one.stats().get("dropped")
+    spendd.start()
+    assert len(delivered(one, stack, 100)) == 100
+    assert not one.stats().get("spilled")
 
 
 def pod(values, count, ready):

@@ -98,9 +98,9 @@ def test_pause_ingest_refuses_for_now(instance):
     row = paused(instance)["ingest", "instance"]
     assert row["until_ms"] is None and row["who"] == "ann \x1b[2J"
     assert "\x1b" not in instance.ctl("lock").stdout
-    instance.kill("aggregator")
-    instance.wait_ready("aggregator")
-    assert one_event(instance, event)[0] == b"N1"  # it survives the worker
+    for _ in range(3):  # it survives the worker: the next one knows of it before the event that waits at its door
+        instance.kill("aggregator")
+        assert one_event(instance, event)[0] == b"N1"
     assert ok(instance, "resume", "ingest")["text"] == "resumed"
     wait_until(lambda: one_event(instance, event)[0] == b"A1", 5)
     assert ok(instance, "resume")["text"] == "nothing was paused"

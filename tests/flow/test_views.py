@@ -126,7 +126,9 @@ def test_names_that_users_of_litellm_graph(stack):
     wait_until(lambda: scraped(port)[waiting] >= 3, 30, "lists that grow while nobody takes from them", stack.logs)
     with open(os.path.join(daemon.ROOT, "common/stats/metrics.def"), encoding="utf-8") as file:
         foreign = set(re.findall(r"^FOREIGN\((\w+)", file.read(), re.M))
-    assert {"litellm_pod_lock_manager_size", "litellm_redis_daily_spend_update_queue_size"} < foreign
+    assert {"litellm_pod_lock_manager_size", "litellm_in_memory_daily_spend_update_queue_size",
+            "litellm_redis_daily_spend_update_queue_size", "litellm_in_memory_spend_update_queue_size",
+            "litellm_redis_spend_update_queue_size"} < foreign  # LiteLLM's page on high availability
     assert {name for name, *_ in scraped(port) if name.startswith("litellm_")} == foreign
     assert promtool("check", "metrics", text=get(port, "/metrics").text).returncode == 0
     assert instance.ask("resume", "flush")[0] == 200

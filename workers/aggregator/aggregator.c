@@ -326,6 +326,7 @@ static int start(struct aggregator *a, struct err *err)
     a->tick = harness_timer(a->harness, on_tick, a);
     timer_in_ms(a->tick, TICK_MS);
     a->started = true;
+    a->ingest.refusing = refusing(a, mono_now());
     harness_ready(a->harness);
     return 0;
 }
@@ -459,6 +460,8 @@ static void aggregator_record(void *self, const struct msg *record)
     a->paused = record->pause.left_ms != 0;
     a->pause_ends = record->pause.left_ms < 0 ? mono_never()
                                               : mono_after_ms(mono_now(), record->pause.left_ms);
+    if (a->started) /* from the next event on, not from the next tick */
+        a->ingest.refusing = refusing(a, mono_now());
 }
 
 const struct worker worker = {
