@@ -95,6 +95,14 @@ void slot_note(const struct supervisor *supervisor, const struct slot *slot)
                 roster_table[slot->row].name);
 }
 
+static void tell_first(const struct supervisor *supervisor, struct slot *slot)
+{
+    slot_send_settings(slot, &supervisor->settings, "");
+    slot_send_level(supervisor, slot);
+    gate_tell(supervisor, slot);
+    pause_tell(supervisor, slot);
+}
+
 int slot_launch(struct supervisor *supervisor, struct slot *slot, struct err *err)
 {
     int pair[2];
@@ -107,6 +115,7 @@ int slot_launch(struct supervisor *supervisor, struct slot *slot, struct err *er
         close(pair[1]);
         return err_set(err, "no memory");
     }
+    tell_first(supervisor, slot); /* it finds all of it when it opens, a pause above all: before its first event */
     slot->pid = spawn_with(supervisor, slot, pair[1], err);
     close(pair[1]);
     if (slot->pid < 0) {

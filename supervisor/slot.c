@@ -50,10 +50,6 @@ static void start(struct supervisor *supervisor, struct slot *slot)
     }
     log_info("worker_started", "worker=%s pid=%d generation=%u", slot->name, (int)slot->pid,
              slot->generation);
-    slot_send_settings(slot, &supervisor->settings, "");
-    slot_send_level(supervisor, slot);
-    gate_tell(supervisor, slot);
-    pause_tell(supervisor, slot);
 }
 
 /* --- ending --------------------------------------------------------------------------------------- */
