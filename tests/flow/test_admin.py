@@ -113,7 +113,7 @@ def test_a_frozen_database_is_told_with_its_reason(instance, stack):
 
 
 def test_a_dead_aggregator_is_shown_while_it_waits(stack):
-    instance = stack.spendd(supervisor__flap_deaths=1, supervisor__backoff_min_ms=60000, supervisor__backoff_max_ms=60000)
+    instance = stack.spendd(supervisor__flap_deaths=1, supervisor__backoff_min_ms=600000, supervisor__backoff_max_ms=600000)
     instance.start(ready=("control", "aggregator"))
     instance.kill("aggregator")
     shown = wait_until(lambda: worker(status(instance), "aggregator")["state"] == "BACKOFF"

@@ -152,6 +152,8 @@ def test_requeue_killed_anywhere(instance, stack, seed):
         total = stack.postgres.query("select (select count(*) from spendd.spend_log) + "
                                      "(select count(*) from spendd.dead_letter)")[0][0]
         assert total == 400
+        # The supervisor may answer before it has seen the death.
+        wait_until(lambda: instance.pids("db_flusher") not in ([], [pid]), 20, "the next life", [instance])
         instance.wait_ready("db_flusher")
     ctl(instance, "dead", "requeue", "--all")
     assert letters(stack) == 0

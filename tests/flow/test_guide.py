@@ -105,7 +105,7 @@ def test_a_new_redis(stack, place):
             load.goes_on()
         stack.redis.stop("immediate")
         conserved(stack.postgres, [load.goes_on().end() for load in loads], [*pods, new])
-        assert pods[0].status()["queue"] == pods[1].status()["queue"]
+        wait_until(lambda: pods[0].status()["queue"] == pods[1].status()["queue"], 20, "one queue for both", [*pods])
     finally:
         new.close()
 

@@ -406,7 +406,7 @@ def test_bounds_change_while_it_runs(stack):
     change(http__keep_alive_ms=100)
     with Web(instance).raw(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n") as idle:
         assert b" 404 " in read_all(idle)
-    change(http__request_ms=100)
+    change(http__request_ms=1000)
     with Web(instance).raw(b"POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n") as late:
         assert b" 408 " in read_all(late)
     change(http__request_ms=600000, http__keep_alive_ms=600000, http__max_in_flight=1)

@@ -1,5 +1,4 @@
 """`make install` into DESTDIR, alone: what lies there runs, the units hold what they promise, and it goes again."""
-import fcntl
 import os
 import random
 import re
@@ -9,6 +8,7 @@ import subprocess
 import pytest
 
 from lib import conservation
+from lib.build import make
 from lib.daemon import BUILD, WORKERS
 from lib.events import Generator, batches
 from lib.producer import Producer
@@ -19,15 +19,6 @@ from lib.wire import ROOT
 LEAKS = {"ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0"}
 ANALYZE, ACTIVATE = "/usr/bin/systemd-analyze", "/usr/bin/systemd-socket-activate"
 EXPOSURE_MAX = 2.0  # of `systemd-analyze security`
-
-
-def make(*words):
-    """One at a time: all of them write below the same build directory."""
-    with open(os.path.join(BUILD, "install.lock"), "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "SKIP_DEPS=1", f"BUILD={BUILD}",
-                        f"MODE={os.environ.get('SPENDD_MODE', 'release')}", *words],
-                       check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def stream(name, count):

@@ -46,9 +46,9 @@ def test_stop_keeps_away_and_start_brings_back(stack):
 
 
 def test_start_is_the_way_out_of_a_long_pause(stack):
-    """BACKOFF for twenty seconds, and the operator has mended the cause."""
-    instance = stack.spendd(supervisor__flap_deaths=1, supervisor__backoff_min_ms=60000,
-                            supervisor__backoff_max_ms=60000).start(ready=WORKERS)
+    """BACKOFF for minutes, and the operator has mended the cause."""
+    instance = stack.spendd(supervisor__flap_deaths=1, supervisor__backoff_min_ms=600000,
+                            supervisor__backoff_max_ms=600000).start(ready=WORKERS)
     instance.kill("redis_writer")
     wait_until(lambda: instance.state("redis_writer") == "BACKOFF", 10, "BACKOFF", [instance])
     code, answer = order(instance, "start", "redis_writer", "--wait")

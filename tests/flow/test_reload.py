@@ -117,7 +117,7 @@ def test_live_bounds_of_the_queue(stack):
 
 def test_a_live_setting_of_the_supervisor(stack):
     instance = stack.spendd(supervisor__hang_ms=60000, health__fail_after=100).start(ready=WORKERS)
-    code, rows, _ = reload(instance, supervisor__hang_ms=3000, health__fail_after=1, supervisor__beat_ms=100,
+    code, rows, _ = reload(instance, supervisor__hang_ms=6000, health__fail_after=1, supervisor__beat_ms=100,
                            supervisor__start_ms=31000)
     assert code == 200 and {row["outcome"] for row in rows.values()} == {"applied live"}
     assert rows["supervisor.start_ms"]["workers"] == "spendd"

@@ -228,6 +228,11 @@ def said_by_everybody(stack, instance):
         for token in (None, SECRETS["http.status_token"]):
             said[f"{path} {bool(token)}"] = Web(instance, token=token).ask("GET", path, face="status")[1].decode()
     said["wrong token"] = str(Web(instance, token="x").post([{"request_id": "x", "spend": 1}])[1:])
+    where = os.path.join(instance.dir, "bundle")
+    assert instance.ctl("support-bundle", where, "--log", instance.log).returncode == 0
+    for name in os.listdir(where):
+        with open(os.path.join(where, name), encoding="utf-8", errors="replace") as file:
+            said["bundle/" + name] = file.read()
     before = dict(instance.settings)
     model = before["health.models"][0]
     instance.write_config(**{**{name: SECRETS[name] + "x" for name in before if name in SECRETS},
@@ -248,11 +253,6 @@ def said_by_everybody(stack, instance):
         done = subprocess.run([instance.program(), word, "--config", instance.config], capture_output=True, text=True, check=True,
                               env={**os.environ, **instance.environment})
         said[word] = done.stdout + done.stderr
-    where = os.path.join(instance.dir, "bundle")
-    assert instance.ctl("support-bundle", where, "--log", instance.log).returncode == 0
-    for name in os.listdir(where):
-        with open(os.path.join(where, name), encoding="utf-8", errors="replace") as file:
-            said["bundle/" + name] = file.read()
     return said
 
 

@@ -16,6 +16,7 @@ import termios
 import pytest
 
 from lib import processes
+from lib.build import make
 from lib.daemon import BUILD
 from lib.poster import ports
 from lib.waiting import patient, wait_until
@@ -157,7 +158,7 @@ def test_bundle_has_no_secret(stack, tmp_path):
 
 
 def test_papers_name_every_command():
-    subprocess.run(["make", "-s", "man", f"MODE={os.path.basename(BUILD)}"], cwd=ROOT, check=True, capture_output=True, timeout=patient(120))
+    make("man")
     man = open(os.path.join(BUILD, "man/spendctl.1"), encoding="utf-8").read()
     bash = os.path.join(BUILD, "completion/spendctl.bash")
     zsh = open(os.path.join(BUILD, "completion/spendctl.zsh"), encoding="utf-8").read()

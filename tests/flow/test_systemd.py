@@ -49,8 +49,9 @@ def test_a_path_and_a_database_that_is_down(stack):
         text = manager.wait_for("STATUS", lambda text: text.startswith("ready") and "db_flusher HELD" in text,
                                 logs=[instance])
         assert "database gate closed (" in text
+        heard = len(manager.listen())
         stack.postgres.start()
-        manager.wait_for("STATUS", lambda text: text == "ready", logs=[instance], after=len(manager.listen()))
+        manager.wait_for("STATUS", lambda text: text == "ready", logs=[instance], after=heard)
     finally:
         manager.close()
 

@@ -39,6 +39,10 @@ class Impostors:
         with open(self.path(name) + ".born", "w", encoding="ascii") as file:
             file.write("".join(line + "\n" for line in lines))
 
+    def is_born_ready(self, name):
+        with open(self.path(name) + ".born", encoding="ascii") as file:
+            return file.readline() == "ready\n"
+
     def tell(self, name, order):
         """Waits until there is one that can be told."""
         told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

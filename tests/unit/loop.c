@@ -1,7 +1,7 @@
 /*
  * loop.c - a small loop behind the functions of harness.h, so that a door can be tested in a unit
  * test, in one process, without supervisor and records.  Same order as the real one: looks before
- * sleep, poll, timers, descriptors.  Bounded tables; more than that is a bug of the test.
+ * sleep, poll, descriptors, timers.  Bounded tables; more than that is a bug of the test.
  */
 #include "tests/unit/loop.h"
 
@@ -185,10 +185,10 @@ void loop_turn(struct harness *loop, int64_t wait_ms)
         if (loop->watch[i].used)
             fds[i] = (struct pollfd){.fd = loop->watch[i].fd, .events = loop->watch[i].events};
     poll(fds, MOST, (int)wait_ms);
-    run_timers(loop);
     for (size_t i = 0; i < MOST; i++)
         if (fds[i].revents != 0 && loop->watch[i].used && loop->watch[i].fd == fds[i].fd)
             loop->watch[i].ready(loop->watch[i].arg, fds[i].revents);
+    run_timers(loop);
 }
 
 bool loop_until(struct harness *loop, loop_done_fn *done, void *arg, int64_t limit_ms)
