@@ -1,7 +1,9 @@
 """Shared by all Python suites: finds the library, and gives each test a place that is always cleaned up."""
 import os
+import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
@@ -39,6 +41,16 @@ def stack(place):
     made = Stack(place).start()
     yield made
     made.close()
+
+
+@pytest.fixture
+def tmpfs():
+    """A private directory in memory.  Named before `stack`: it goes when the instances have gone."""
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("no tmpfs here")
+    made = tempfile.mkdtemp(prefix="spendd-test-", dir="/dev/shm")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture

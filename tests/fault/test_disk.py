@@ -14,7 +14,7 @@ from lib.daemon import WORKERS
 from lib.events import Generator, batches
 from lib.faults import Faults
 from lib.producer import Outcome, Producer
-from lib.waiting import wait_until
+from lib.waiting import patient, wait_until
 
 LOST = {"dedupe__database": False, "spend_log__enabled": False}
 
@@ -97,7 +97,7 @@ def test_a_name_is_on_the_disk_before_its_batch_is_pushed(stack, faulty):
     one of them, the file would be an open segment again and count a second time, under a new identity.
     The disk is full during the recovery: else the window's image would sync the directory by the way."""
     instance, faults = faulty
-    instance.write_config(seal__ms=3000, spool__keep_applied_s=3600)
+    instance.write_config(seal__ms=60000, spool__keep_applied_s=3600)  # sealed when all is in it: by the flush below
     instance.stop()
     faults.set("journal")
     instance.start(ready=WORKERS)
@@ -106,10 +106,12 @@ def test_a_name_is_on_the_disk_before_its_batch_is_pushed(stack, faulty):
     producer = load(instance.ingest, "power", count=200, rate=None)
     outcome = producer.wait(40, stack.logs)
     faults.set("full")
+    flush = instance.popen("--timeout", "5", "flush")
     wait_until(lambda: faults.taken("die-rename"), 30, "the seal", [instance])
     wait_until(lambda: instance.pids("aggregator") not in ([], [pid]), 30, "the next life", [instance])
     conserved(stack, outcome, log=False)
     wait_until(lambda: [path for path in segments(instance) if path.endswith(".done")], 30, "the mark", stack.logs)
+    flush.wait(patient(30))
     assert len(segments(instance)) == 1, segments(instance)
     instance.kill_all()
     faults.clear("full")
@@ -206,7 +208,7 @@ def test_a_long_recovery_beats_all_the_while(stack, place):
     """3,000 segments, some of them corrupt, an abandoned lane of open ones, a disk whose every sync takes 300 ms,
     and a supervisor with little patience: nobody is taken for hung."""
     faults = Faults(place.sub("f"))
-    instance = stack.spendd(build=faults.build, supervisor__hang_ms=4000, supervisor__start_ms=4000)
+    instance = stack.spendd(build=faults.build, supervisor__hang_ms=int(patient(4000)), supervisor__start_ms=int(patient(4000)))
     faults.set("slow-sync")
     outcome = Outcome()
     lane = os.path.join(instance.spool, "lane-0")

@@ -274,7 +274,9 @@ def test_rows_locked_for_long(sites, place):
     both = (site.instance, other)  # whichever has the lock
     wait_until(lambda: sum(instance.metric("database_refused_lock_timeout_total") or 0 for instance in both) >= 8, 30,
                "lock timeouts", site.logs)
-    assert all(instance.status()["gate"]["database"]["open"] for instance in both)  # it is not the database
+    wait_until(lambda: all(instance.status()["gate"]["database"]["open"] for instance in both), 20, "open gates", site.logs)
+    for instance in both:  # it is not the database
+        assert "gate_closed" not in instance.log_text().split("gate_opened", 1)[1], instance.tail()
     assert any("refusal=lock_timeout class=retry_soon" in instance.log_text() for instance in both)
     second = Producer(other.ingest, batches(Generator(SEED, "other").events(80), 4), site.producer.outcome).start()
     second.wait(20, site.logs)

@@ -418,7 +418,7 @@ def test_maxclients_before_we_come(world):
 
 def test_maxclients_while_we_are_there(world):
     """Who is connected works on; a probe is refused; who is cut off then comes back slowly."""
-    one = world().start(health__idle_probe_ms=200)
+    one = world().start(health__idle_probe_ms=200, redis__command_ms=10000, redis__connect_ms=10000)  # nothing is late here
     one.counted()
     with one.crowd():
         one.counted()
@@ -635,7 +635,7 @@ def test_a_user_with_the_least_rights(world):
     one.start(f"redis://least:pw@127.0.0.1:{one.redis.port}/0")
     one.counted()
     wait_until(lambda: "maxmemory-policy unknown" in one.instance.log_text(), 20, "the probe to say unknown", one.logs)
-    assert one.instance.status()["queue"]["known"], one.instance.status()
+    wait_until(lambda: one.instance.status()["queue"]["known"], 20, "the queue to be known", one.logs)
     one.not_said("noperm", "unknown")
     one.finish()
 

@@ -1,7 +1,6 @@
 """What the operator orders: start, stop, restart, loglevel, shutdown, events.  (reload and drain have files of
 their own.)"""
 import os
-import shutil
 import signal
 import subprocess
 
@@ -70,20 +69,12 @@ def test_restart_all_under_load_one_after_the_other(stack):
     assert all("how=\"exit code 0\"" in line for line in lines(instance, "worker_exited")), lines(instance, "worker_exited")
 
 
-def test_restart_of_what_does_not_come_up_says_so(stack):
-    if not os.path.isdir("/dev/shm"):
-        pytest.skip("no tmpfs here")
-    spool = f"/dev/shm/spendd-test-{os.getpid()}-orders"
-    instance = stack.spendd(spool__dir=spool, spool__allow_volatile=False)
-    try:
-        instance.start(ready=("control",))
-        wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
-        code, answer = order(instance, "restart", "aggregator", "--wait")
-        assert code == 409 and states(answer) == {"aggregator": "FAILED"} and "did not come up" in answer["error"]
-        assert order(instance, "stop", "aggregator")[1]["workers"][0]["state"] == "STOPPED"
-    finally:
-        instance.close()
-        shutil.rmtree(spool, ignore_errors=True)
+def test_restart_of_what_does_not_come_up_says_so(tmpfs, stack):
+    instance = stack.spendd(spool__dir=os.path.join(tmpfs, "spool"), spool__allow_volatile=False).start(ready=("control",))
+    wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
+    code, answer = order(instance, "restart", "aggregator", "--wait")
+    assert code == 409 and states(answer) == {"aggregator": "FAILED"} and "did not come up" in answer["error"]
+    assert order(instance, "stop", "aggregator")[1]["workers"][0]["state"] == "STOPPED"
 
 
 @pytest.mark.parametrize("words, code, text", [

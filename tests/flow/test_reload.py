@@ -262,25 +262,14 @@ def test_a_secret_changes_with_its_reference_only(stack):
     assert "hidden" not in instance.log_text()
 
 
-def test_a_failed_worker_waits_for_a_reload(stack):
+def test_a_failed_worker_waits_for_a_reload(tmpfs, stack):
     """Exit 78: nothing is tried until the file is another one."""
-    if not os.path.isdir("/dev/shm"):
-        pytest.skip("no tmpfs here")
-    spool = f"/dev/shm/spendd-test-{os.getpid()}"
-    instance = stack.spendd(spool__dir=spool, spool__allow_volatile=False)
-    try:
-        instance.start(ready=("control",))
-        wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
-        assert reload(instance)[0] == 200
-        wait_until(lambda: len(lines(instance, "worker_failed")) == 2, 10, "another try, in vain", [instance])
-        assert reload(instance, spool__allow_volatile=True)[1]["spool.allow_volatile"]["outcome"] == "worker restarted"
-        instance.wait_ready("aggregator")
-    finally:
-        instance.close()
-        for directory, _, files in os.walk(spool, topdown=False):
-            for name in files:
-                os.unlink(os.path.join(directory, name))
-            os.rmdir(directory)
+    instance = stack.spendd(spool__dir=os.path.join(tmpfs, "spool"), spool__allow_volatile=False).start(ready=("control",))
+    wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
+    assert reload(instance)[0] == 200
+    wait_until(lambda: len(lines(instance, "worker_failed")) == 2, 10, "another try, in vain", [instance])
+    assert reload(instance, spool__allow_volatile=True)[1]["spool.allow_volatile"]["outcome"] == "worker restarted"
+    instance.wait_ready("aggregator")
 
 
 def test_reload_in_a_drain_is_refused(stack):

@@ -188,22 +188,14 @@ def test_an_upgrade_under_a_running_daemon_mixes_nothing(stack):
     instance.wait_ready("redis_writer")
 
 
-def test_exit_78_is_failed_and_not_tried_again(stack):
+def test_exit_78_is_failed_and_not_tried_again(tmpfs, stack):
     """A spool on tmpfs is a matter of the configuration: starting again would not mend it."""
-    if not os.path.isdir("/dev/shm"):
-        pytest.skip("no tmpfs here")
-    spool = f"/dev/shm/spendd-test-{os.getpid()}"
-    instance = stack.spendd(spool__dir=spool, spool__allow_volatile=False)
-    try:
-        instance.start(ready=("control",))
-        wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
-        shown = row(instance, "aggregator")
-        assert shown["restarts"] == 0 and "78" in shown["why"]
-        assert instance.stop() == 0
-        assert len(lines(instance, "worker_failed")) == 1
-    finally:
-        instance.close()
-        shutil.rmtree(spool, ignore_errors=True)
+    instance = stack.spendd(spool__dir=os.path.join(tmpfs, "spool"), spool__allow_volatile=False).start(ready=("control",))
+    wait_until(lambda: instance.state("aggregator") == "FAILED", 10, "FAILED", [instance])
+    shown = row(instance, "aggregator")
+    assert shown["restarts"] == 0 and "78" in shown["why"]
+    assert instance.stop() == 0
+    assert len(lines(instance, "worker_failed")) == 1
 
 
 # --- orphans ---------------------------------------------------------------------------------------

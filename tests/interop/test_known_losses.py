@@ -113,6 +113,8 @@ def test_34820_cancelled_between_pop_and_commit(site):
 def test_34887_deadlock_drops_the_category(site):
     """A foreign transaction holds a row, and wants one that the flush holds: one of both is ended (#6895, #27989).
     Where LiteLLM is the one, the oldest drops what it had popped; spendd counts it at the next try."""
+    # Its one look at who waits for whom must come behind our second update: the flush is who is ended then.
+    site.query(f"alter database {site.database} set deadlock_timeout = '3s'")
     traffic = Traffic(site, fleet=[site.pod(drains=True)])
     rows = [{**row, "user": f"user-{n % 2}", "cost": 0.5} for n, row in enumerate(traffic.cast.requests(4))]
     add = 'update "LiteLLM_UserTable" set spend = spend + 1 where user_id = %s'

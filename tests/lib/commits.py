@@ -95,6 +95,12 @@ class PostgresProxy(Proxy):
     def begin(self, link):
         link.wire = Wire()
 
+    def _end(self, link, hard):
+        if link.wire.awaited:  # it has hung up before COMMIT was answered: that answer is lost as well
+            link.wire.awaited = None
+            self.acted += 1
+        super()._end(link, hard)
+
     def look(self, link, way, data):
         wire = link.wire
         if not wire.opaque:
