@@ -234,7 +234,7 @@ def test_a_hello_that_is_not_ours_is_refused(cast, lie, why):
 
 def test_a_pause_of_the_supervisor_in_a_drain_kills_nobody(cast):
     """Stopped for longer than the drain's deadline: who drains gets its time all the same."""
-    play = cast(supervisor__drain_ms=4000).start()
+    play = cast(supervisor__drain_ms=4000, supervisor__hang_ms=2000).start()
     play.tell("redis_writer", "deaf")
     order(play.instance, "stop", "redis_writer")
     play.becomes("redis_writer", "DRAINING")
