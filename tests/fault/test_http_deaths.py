@@ -110,6 +110,20 @@ def test_a_drain_answers_what_is_under_way(stack):
     conservation.assert_conserved(stack.postgres, outcome, logs=stack.logs)
 
 
+def test_a_drain_refuses_what_no_aggregator_has_taken(stack):
+    """It waits for one that serves again, and none will: it is told so, not at its own deadline."""
+    instance = stack.spendd(http__request_ms=600000, supervisor__drain_ms=600000, **ports()).start(ready=ALL)
+    assert instance.ask("stop", "aggregator", timeout_s=20)[0] == 200
+    wait_until(lambda: Web(instance).code("/health/readiness") == 503, 20, "the gateway to know it", [instance])
+    body = poster_body([{"request_id": "waits", "spend": 1}])
+    with Web(instance).raw(head(len(body)) + body) as waiting:
+        wait_until(lambda: instance.metric("http_in_flight") == 1, 20, "it to wait", [instance])
+        assert instance.stop() == 0
+        answer = read_all(waiting)
+    assert b" 503 " in answer and b"Retry-After" in answer, answer
+    assert "drain_done cut_short=0" in instance.log_text(), instance.tail()
+
+
 # --- abuse ----------------------------------------------------------------------------------------------------
 def poster_body(events):
     from lib.producer import payload_of
@@ -270,7 +284,7 @@ def test_too_many_in_all(stack):
         wait_until(lambda: instance.metric("http_connections") >= most, 20, "all that there may be", [instance])
         with Web(instance).raw(b"GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % path, face=face) as above:
             if face == "ingest":
-                assert Web(instance).code("/health/readiness") == 200
+                Web(instance).becomes_ready([instance])
             else:
                 assert Web(instance).post([{"request_id": "beside", "spend": 1}])[0] == 200
             above.setblocking(False)

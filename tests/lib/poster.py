@@ -89,6 +89,10 @@ class Web:
         except (OSError, http.client.HTTPException):
             return None
 
+    def becomes_ready(self, logs=()):
+        """Waits until the status address says so: what the other workers are the gateway hears after its own start."""
+        wait_until(lambda: self.code("/health/readiness") == 200, 20, "readiness", logs)
+
     def raw(self, text=b"", face="ingest", timeout_s=20):
         made = socket.create_connection(self.address(face), patient(timeout_s),
                                         (self.source, 0) if self.source else None)

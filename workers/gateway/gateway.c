@@ -67,6 +67,8 @@ static void on_news(void *arg)
 
     if (news->draining)
         stop_taking(gateway, "spendd drains");
+    if (news->draining && gateway->posts != NULL)
+        posts_end(gateway->posts);
     for (unsigned i = 0; i < news->count && gateway->posts != NULL; i++) {
         const struct msg_snapshot_row *row = &news->worker[i].row;
         bool ready = strcmp(row->state, "READY") == 0;

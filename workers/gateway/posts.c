@@ -53,6 +53,7 @@ struct posts {
     uint64_t life;
     struct lane lane[LANES_MOST];
     unsigned lanes;
+    bool ending;
     struct post *table;
     uint32_t size, taken, free, first, last; /* first, last: of the queue */
 };
@@ -239,10 +240,39 @@ void posts_lane(struct posts *posts, unsigned lane, bool serves, bool lives)
     pump(posts);
 }
 
+static bool somebody_serves(const struct posts *posts)
+{
+    for (unsigned lane = 0; lane < posts->lanes; lane++)
+        if (posts->lane[lane].serves)
+            return true;
+    return false;
+}
+
+void posts_end(struct posts *posts)
+{
+    posts->ending = true;
+}
+
+static void lose_queue(struct posts *posts)
+{
+    while (posts->first != NOWHERE) {
+        struct post *post = &posts->table[posts->first];
+
+        posts->first = post->next;
+        if (posts->first == NOWHERE)
+            posts->last = NOWHERE;
+        finish(posts, post, POST_LOST, "", 0);
+    }
+}
+
 /* Before each sleep: an answer has made room, or a connection to an aggregator is there now. */
 static bool look(void *arg)
 {
-    pump(arg);
+    struct posts *posts = arg;
+
+    pump(posts);
+    if (posts->ending && !somebody_serves(posts))
+        lose_queue(posts);
     return false;
 }
 

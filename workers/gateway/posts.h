@@ -36,6 +36,10 @@ struct post *post_send(struct posts *posts, const void *payload, size_t bytes, p
 /* `done` is not called any more. */
 void post_forget(struct posts *posts, struct post *post);
 
+/* spendd drains: an aggregator that does not serve will not serve again.  What nobody has taken is POST_LOST at the
+ * next turn of the loop, not at its deadline. */
+void posts_end(struct posts *posts);
+
 /* Instance `lane` of the aggregator lives and takes messages, or it does not. */
 void posts_lane(struct posts *posts, unsigned lane, bool serves, bool lives);
 
