@@ -89,19 +89,19 @@ static void print_line(const struct top *top, const struct json_tree *status)
     fflush(stdout);
 }
 
-/* False: it was asked to end. */
+/* False: it was asked to end.  A key is looked for even if `next` is over: who does not answer has taken that time. */
 static bool pause_until(const struct top *top, mono_t next)
 {
     struct pollfd keys = {STDIN_FILENO, POLLIN, 0};
     int64_t left;
     char key;
 
-    while ((left = mono_ms_between(mono_now(), next)) > 0) {
-        if (poll(&keys, top->screen ? 1 : 0, (int)left) <= 0)
-            continue;
-        if (read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 'Q' || key == 3)
+    do {
+        left = mono_ms_between(mono_now(), next);
+        if (poll(&keys, top->screen ? 1 : 0, left > 0 ? (int)left : 0) > 0 &&
+            (read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 'Q' || key == 3))
             return false;
-    }
+    } while (left > 0);
     return true;
 }
 

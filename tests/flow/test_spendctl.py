@@ -88,7 +88,7 @@ class Screen:
 
 def test_top_fits_the_terminal(stack):
     """At 80x24 everything that matters, on a small one what matters most; nothing scrolls away, strangers' text included."""
-    instance = stack.spendd(instance="sp\x1b[2Jend" + "d" * 60, **ports()).start(ready=("aggregator", "db_flusher", "gateway", "control"))
+    instance = stack.spendd(instance="sp\x1b[2Jend" + "d" * 60, supervisor__hang_ms=600000, **ports()).start(ready=("aggregator", "db_flusher", "gateway", "control"))
     assert instance.ask("pause", "push", "--by", "ann \x1b[31m")[0] == 200
     screens = [Screen(instance, rows, columns) for rows, columns in ((24, 80), (9, 40))]
     try:
