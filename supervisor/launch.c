@@ -95,6 +95,8 @@ void slot_note(const struct supervisor *supervisor, const struct slot *slot)
                 roster_table[slot->row].name);
 }
 
+/* Before it lives, into the socket (the line keeps what that does not hold, and sends it in order): a worker finds
+ * all of it when it opens, a pause above all, before its first event. */
 static void tell_first(const struct supervisor *supervisor, struct slot *slot)
 {
     slot_send_settings(slot, &supervisor->settings, "");
@@ -115,7 +117,7 @@ int slot_launch(struct supervisor *supervisor, struct slot *slot, struct err *er
         close(pair[1]);
         return err_set(err, "no memory");
     }
-    tell_first(supervisor, slot); /* it finds all of it when it opens, a pause above all: before its first event */
+    tell_first(supervisor, slot);
     slot->pid = spawn_with(supervisor, slot, pair[1], err);
     close(pair[1]);
     if (slot->pid < 0) {

@@ -120,7 +120,7 @@ def test_a_drain_refuses_what_no_aggregator_has_taken(stack):
         wait_until(lambda: instance.metric("http_in_flight") == 1, 20, "it to wait", [instance])
         assert instance.stop() == 0
         answer = read_all(waiting)
-    assert b" 503 " in answer and b"Retry-After" in answer, answer
+    assert b" 503 " in answer and b"Retry-After" in answer and b"none will" in answer, answer
     assert "drain_done cut_short=0" in instance.log_text(), instance.tail()
 
 

@@ -65,10 +65,11 @@ static void on_news(void *arg)
     struct gateway *gateway = arg;
     struct news *news = gateway->news;
 
-    if (news->draining)
+    if (news->draining) {
         stop_taking(gateway, "spendd drains");
-    if (news->draining && gateway->posts != NULL)
-        posts_end(gateway->posts);
+        if (gateway->posts != NULL)
+            posts_end(gateway->posts);
+    }
     for (unsigned i = 0; i < news->count && gateway->posts != NULL; i++) {
         const struct msg_snapshot_row *row = &news->worker[i].row;
         bool ready = strcmp(row->state, "READY") == 0;

@@ -103,7 +103,7 @@ static void answer(struct waiter *waiter, const char *json, size_t bytes)
 
     http_on_gone(waiter->request, NULL, NULL);
     if (waiter->seen[POST_LOST])
-        http_refuse(waiter->request, 503, "the aggregator died before it answered: send it again, with the same"
+        http_refuse(waiter->request, 503, "no aggregator has answered, and none will: send it again, with the same"
                     " event ids");
     else if (waiter->rejected != NULL && status != 503)
         answer_all(waiter);
